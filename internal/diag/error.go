@@ -40,8 +40,12 @@ func IDOf(err error) ID {
 	return ""
 }
 
-// Findings is the error of an input file that is wrong: it carries every finding.
-type Findings struct{ List List }
+// Findings is the error of a check that found faults: it carries every finding and
+// the exit code that they deserve.
+type Findings struct {
+	List List
+	Exit int // ExitUsage for an invalid input file, ExitFindings for a verdict
+}
 
 func (f *Findings) Error() string {
 	n := 0
@@ -51,7 +55,7 @@ func (f *Findings) Error() string {
 		}
 	}
 	if n == 1 {
-		return "1 error in the templates"
+		return "1 error"
 	}
-	return fmt.Sprintf("%d errors in the templates", n)
+	return fmt.Sprintf("%d errors", n)
 }

@@ -52,8 +52,17 @@ type Image struct {
 	Platform string    `json:"platform"`
 	Spec     string    `json:"spec"` // spec.ImageDigest when locked
 	Parent   string    `json:"parent,omitempty"`
-	Groups   int       `json:"groups"`   // package layers of this image
+	Groups   int       `json:"groups"` // package layers of this image
+	Drops    []Drop    `json:"drops,omitempty"`
 	Packages []Package `json:"packages"` // own only, by name; the parent's are in the parent's entry
+}
+
+// Drop says that one package's file is not laid out, because another package of the
+// image (or of its parent) declares to replace it (Debian policy 7.6).
+type Drop struct {
+	Package string `json:"package"`
+	Path    string `json:"path"` // without the leading slash
+	By      string `json:"by"`   // the package whose file stays
 }
 
 // Package pins one package.
