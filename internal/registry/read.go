@@ -1,0 +1,99 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	ggcr "github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	"golang.org/x/sync/errgroup"
+)
+
+// Resolve finds the digest that a reference points at now. It costs one HEAD, or one
+// GET where the registry leaves the digest out of its answer.
+func (c *Client) Resolve(ctx context.Context, ref name.Reference) (name.Digest, error) {
+	d, err := c.puller.Head(ctx, ref)
+	if err == nil {
+		return ref.Context().Digest(d.Digest.String()), nil
+	}
+	var answer *ggcr.Error
+	if errors.As(err, &answer) || refused(err) || cut(err) {
+		return name.Digest{}, fault(err, ref.Context().RegistryStr(), "resolving %q", ref)
+	}
+	p, err := c.get(ctx, ref)
+	if err != nil {
+		return name.Digest{}, fault(err, ref.Context().RegistryStr(), "resolving %q", ref)
+	}
+	return ref.Context().Digest(p.digest.String()), nil
+}
+
+// Manifest reads the manifest or index that a reference points at, with its digest.
+func (c *Client) Manifest(ctx context.Context, ref name.Reference) ([]byte, name.Digest, error) {
+	p, err := c.get(ctx, ref)
+	if err != nil {
+		return nil, name.Digest{}, fault(err, ref.Context().RegistryStr(), "reading %q", ref)
+	}
+	return p.raw, ref.Context().Digest(p.digest.String()), nil
+}
+
+// Confirm checks that the registry holds all of an image or index: every manifest is
+// read back by digest, every config in full, every layer's presence and size asked for.
+func (c *Client) Confirm(ctx context.Context, d name.Digest) error {
+	host := d.Context().RegistryStr()
+	src := &repository{client: c, repo: d.Context()}
+	h, err := v1.NewHash(d.DigestStr())
+	if err != nil {
+		return fault(err, host, "reading back %q", d)
+	}
+	set, err := collect(ctx, src, v1.Descriptor{Digest: h})
+	if err != nil {
+		return fault(err, host, "reading back %q", d)
+	}
+	group, inner := errgroup.WithContext(ctx)
+	group.SetLimit(c.opt.Jobs)
+	for _, b := range set.blobs {
+		group.Go(func() error {
+			return fault(src.confirm(inner, b), host, "reading back blob %s of %q", b.Digest, d)
+		})
+	}
+	return group.Wait()
+}
+
+// repository is a source in a registry.
+type repository struct {
+	client *Client
+	repo   name.Repository
+}
+
+func (r *repository) manifest(ctx context.Context, h v1.Hash) ([]byte, types.MediaType, error) {
+	p, err := r.client.get(ctx, r.repo.Digest(h.String()))
+	return p.raw, p.media, err
+}
+
+func (r *repository) blob(ctx context.Context, d v1.Descriptor) (io.ReadCloser, error) {
+	l, err := r.client.puller.Layer(ctx, r.repo.Digest(d.Digest.String()))
+	if err != nil {
+		return nil, err
+	}
+	rc, err := l.Compressed()
+	if err != nil {
+		return nil, err
+	}
+	return verify(rc, d), nil
+}
+
+func (r *repository) confirm(ctx context.Context, d v1.Descriptor) error {
+	l, err := r.client.puller.Layer(ctx, r.repo.Digest(d.Digest.String()))
+	if err != nil {
+		return err
+	}
+	size, err := l.Size()
+	if err == nil && size != d.Size {
+		err = fmt.Errorf("%w: it has %d bytes, its descriptor says %d", errContent, size, d.Size)
+	}
+	return err
+}
