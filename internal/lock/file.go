@@ -101,6 +101,7 @@ func (f *File) sort() {
 		slices.SortFunc(m.Packages, func(a, b Package) int {
 			return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Arch, b.Arch))
 		})
+		slices.SortFunc(m.Restore, func(a, b Restore) int { return cmp.Compare(a.Path, b.Path) })
 		slices.SortFunc(m.Drops, func(a, b Drop) int {
 			return cmp.Or(cmp.Compare(a.Package, b.Package), cmp.Compare(a.Path, b.Path))
 		})

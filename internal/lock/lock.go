@@ -4,6 +4,8 @@
 // A lock never names a mirror's host: it works with every mirror of its archives.
 package lock
 
+import "forge/internal/spec"
+
 // Versions that a lock states and a build must understand.
 const (
 	FormatVersion = 1
@@ -52,10 +54,15 @@ type Image struct {
 	Platform string    `json:"platform"`
 	Spec     string    `json:"spec"` // spec.ImageDigest when locked
 	Parent   string    `json:"parent,omitempty"`
-	Groups   int       `json:"groups"` // package layers of this image
+	Created  string    `json:"created"` // RFC 3339: the newest date in a package, own or inherited
+	Groups   int       `json:"groups"`  // package layers of this image
 	Drops    []Drop    `json:"drops,omitempty"`
+	Restore  []Restore `json:"restore,omitempty"`
 	Packages []Package `json:"packages"` // own only, by name; the parent's are in the parent's entry
 }
+
+// Restore states a directory's attributes again, because packages disagree about them.
+type Restore = spec.Directory
 
 // Drop says that one package's file is not laid out, because another package of the
 // image (or of its parent) declares to replace it (Debian policy 7.6).
