@@ -1,0 +1,154 @@
+package build
+
+import (
+	"archive/tar"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	digest "github.com/opencontainers/go-digest"
+
+	"forge/internal/diag"
+	"forge/internal/lock"
+)
+
+// Check compares an image with what the lock expects of it. A difference is
+// diag.DigestDiffers and names the first layer that differs; where the store still has
+// the expected layer, also the first file and what about it differs.
+func (s *Store) Check(m *Image, want lock.Expected) error {
+	if want.Manifest == m.Digest().String() {
+		return nil
+	}
+	for i, l := range m.Layers {
+		if i >= len(want.DiffIDs) || want.DiffIDs[i] != l.DiffID.String() {
+			return s.layerDiffers(m, i, want)
+		}
+	}
+	if len(want.DiffIDs) > len(m.Layers) {
+		return differs(m, "it has %d layers, the lock expects %d", len(m.Layers), len(want.DiffIDs))
+	}
+	return differs(m, "every layer unpacks to what the lock expects, so only config, labels or the encoding differ: manifest %s, expected %s", m.Digest(), want.Manifest)
+}
+
+// CheckIndex compares the index digest with what the lock expects.
+func (r *Result) CheckIndex(want lock.Expected) error {
+	if want.Manifest == r.Digest().String() {
+		return nil
+	}
+	return diag.Errorf(diag.DigestDiffers, "", "image %q: the index over %d platforms is %s, expected %s", r.Name, len(r.Images), r.Digest(), want.Manifest)
+}
+
+func differs(m *Image, format string, args ...any) error {
+	return diag.Errorf(diag.DigestDiffers, "", "image %q for %s: %w", m.Name, m.Platform, fmt.Errorf(format, args...))
+}
+
+func (s *Store) layerDiffers(m *Image, i int, want lock.Expected) error {
+	l := m.Layers[i]
+	name := fmt.Sprintf("layer %d (%s%s)", i+1, l.Title, packageList(l.Packages))
+	if i >= len(want.DiffIDs) {
+		return differs(m, "%s is one more than the lock expects", name)
+	}
+	for _, encoding := range []string{Zstd, Gzip} {
+		old, ok := s.Find(encoding, digest.Digest(want.DiffIDs[i]))
+		if !ok {
+			continue
+		}
+		what, err := firstDifference(s.BlobPath(old.Digest), l.Path, encoding, encodingOf(l.MediaType))
+		if err != nil {
+			return fmt.Errorf("comparing %s with the expected one: %w", name, err)
+		}
+		return differs(m, "%s differs first in %s: %s, expected %s", name, what, l.DiffID, want.DiffIDs[i])
+	}
+	return differs(m, "%s is the first that differs: %s, expected %s, which is no longer in the layer store", name, l.DiffID, want.DiffIDs[i])
+}
+
+func encodingOf(media string) string {
+	if strings.HasSuffix(media, "+gzip") {
+		return Gzip
+	}
+	return Zstd
+}
+
+// firstDifference names the first file of the new layer that the old one has not or
+// has otherwise, or else the first one that the new layer lacks.
+func firstDifference(oldPath, newPath, oldEncoding, newEncoding string) (string, error) {
+	was := map[string]string{}
+	var order []string
+	err := eachEntry(oldPath, oldEncoding, func(name, state string) bool {
+		was[name] = state
+		order = append(order, name)
+		return true
+	})
+	if err != nil {
+		return "", err
+	}
+	found := ""
+	err = eachEntry(newPath, newEncoding, func(name, state string) bool {
+		old, ok := was[name]
+		delete(was, name)
+		switch {
+		case !ok:
+			found = fmt.Sprintf("/%s (not expected)", name)
+		case old != state:
+			found = fmt.Sprintf("/%s (is %s, expected %s)", name, state, old)
+		}
+		return found == ""
+	})
+	if err != nil || found != "" {
+		return found, err
+	}
+	for _, name := range order {
+		if _, missing := was[name]; missing {
+			return fmt.Sprintf("/%s (missing)", name), nil
+		}
+	}
+	return "the order or framing of the archive, not in any file", nil
+}
+
+// eachEntry calls f with each entry's name and a line that says all else about it,
+// until f returns false.
+func eachEntry(path, encoding string, f func(name, state string) bool) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	decoder, err := newDecoder(encoding, file)
+	if err != nil {
+		return err
+	}
+	defer decoder.Close()
+	archive := tar.NewReader(decoder)
+	for {
+		h, err := archive.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		d, err := digest.SHA256.FromReader(archive)
+		if err != nil {
+			return err
+		}
+		if !f(strings.TrimSuffix(strings.TrimPrefix(h.Name, "./"), "/"), entryState(h, d)) {
+			return nil
+		}
+	}
+}
+
+func entryState(h *tar.Header, d digest.Digest) string {
+	s := fmt.Sprintf("%c mode %04o owner %d:%d time %d", h.Typeflag, h.Mode, h.Uid, h.Gid, h.ModTime.Unix())
+	if h.Linkname != "" {
+		s += " to " + h.Linkname
+	}
+	if h.Typeflag == tar.TypeReg {
+		s += fmt.Sprintf(" size %d %s", h.Size, d)
+	}
+	if len(h.PAXRecords) > 0 {
+		s += fmt.Sprintf(" attributes %v", h.PAXRecords) // fmt prints maps sorted
+	}
+	return s
+}

@@ -1,0 +1,51 @@
+package build
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// The encodings of layers, as spec.Image.Compression says them.
+const (
+	Zstd = "zstd"
+	Gzip = "gzip"
+)
+
+// newEncoder compresses a layer. The bytes depend on nothing but the input and the
+// version of the compression module: not on the processors' number, not on the sizes of
+// writes. The levels are the modules' defaults, as in BuildKit.
+func newEncoder(encoding string, w io.Writer) (io.WriteCloser, error) {
+	switch encoding {
+	case Zstd:
+		return zstd.NewWriter(w)
+	case Gzip:
+		return gzip.NewWriter(w), nil // its header carries no name and no time
+	}
+	return nil, fmt.Errorf("unknown layer encoding %q", encoding)
+}
+
+// newDecoder reads a layer of the store.
+func newDecoder(encoding string, r io.Reader) (io.ReadCloser, error) {
+	switch encoding {
+	case Zstd:
+		d, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(64<<20))
+		if err != nil {
+			return nil, err
+		}
+		return d.IOReadCloser(), nil
+	case Gzip:
+		return gzip.NewReader(r)
+	}
+	return nil, fmt.Errorf("unknown layer encoding %q", encoding)
+}
+
+func mediaType(encoding string) string {
+	if encoding == Gzip {
+		return ocispecs.MediaTypeImageLayerGzip
+	}
+	return ocispecs.MediaTypeImageLayerZstd
+}

@@ -1,0 +1,123 @@
+package build
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+
+	digest "github.com/opencontainers/go-digest"
+
+	"forge/internal/diag"
+)
+
+// Store keeps encoded layers in a directory, found by what they unpack to. Several
+// processes may share it: every file appears whole, by rename, and never changes.
+//
+//	blobs/sha256/HEX     a layer, encoded
+//	layers/zstd/HEX      the Blob of the layer with that diffID, as JSON
+type Store struct {
+	dir string
+
+	mu   sync.Mutex
+	busy map[digest.Digest]chan struct{} // layers being received by this process
+}
+
+// Layer is one layer as it stands in an image.
+type Layer struct {
+	Title     string        // as in the graph
+	Packages  []string      // "name=version", sorted; empty for a finish layer
+	MediaType string        // OCI media type of the encoded blob
+	Digest    digest.Digest // of the encoded blob
+	Size      int64         // of the encoded blob, in bytes
+	DiffID    digest.Digest // of the uncompressed tar
+	Path      string        // the encoded blob's file, which must not be changed
+	Inventory Encoded       // the layer program's account of the layer
+}
+
+// Encoded is a blob of the store.
+type Encoded struct {
+	Digest digest.Digest `json:"digest"`
+	Size   int64         `json:"size"`
+}
+
+// OpenStore makes the directory where it is missing.
+func OpenStore(dir string) (*Store, error) {
+	for _, d := range []string{"blobs/sha256", "layers/zstd", "layers/gzip", "tmp"} {
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
+			return nil, diag.Errorf(diag.Disk, "", "making the layer store: %w", err)
+		}
+	}
+	return &Store{dir: dir, busy: map[digest.Digest]chan struct{}{}}, nil
+}
+
+// BlobPath is where an encoded blob lies, or would lie.
+func (s *Store) BlobPath(d digest.Digest) string {
+	return filepath.Join(s.dir, "blobs", d.Algorithm().String(), d.Encoded())
+}
+
+// Find looks up a layer by diffID and encoding. A record whose blob is missing or has
+// another size is no record.
+func (s *Store) Find(encoding string, diffID digest.Digest) (Encoded, bool) {
+	data, err := os.ReadFile(s.recordPath(encoding, diffID))
+	if err != nil {
+		return Encoded{}, false
+	}
+	var e Encoded
+	if json.Unmarshal(data, &e) != nil || e.Digest.Validate() != nil {
+		return Encoded{}, false
+	}
+	info, err := os.Stat(s.BlobPath(e.Digest))
+	if err != nil || info.Size() != e.Size {
+		return Encoded{}, false
+	}
+	return e, true
+}
+
+func (s *Store) recordPath(encoding string, diffID digest.Digest) string {
+	return filepath.Join(s.dir, "layers", encoding, diffID.Encoded())
+}
+
+// keep puts a finished temporary file under its digest and records what it unpacks to.
+// The record comes last, so that it never names a blob that is not there.
+func (s *Store) keep(tmp *os.File, encoding string, diffID digest.Digest, e Encoded) error {
+	if err := tmp.Chmod(0o444); err != nil {
+		return err
+	}
+	if err := tmp.Sync(); err != nil {
+		return err
+	}
+	if err := os.Rename(tmp.Name(), s.BlobPath(e.Digest)); err != nil {
+		return err
+	}
+	record, err := json.Marshal(e)
+	if err != nil {
+		return err
+	}
+	return writeFile(s.recordPath(encoding, diffID), filepath.Join(s.dir, "tmp"), record, 0o444)
+}
+
+func (s *Store) temp() (*os.File, error) {
+	return os.CreateTemp(filepath.Join(s.dir, "tmp"), "layer-*")
+}
+
+// writeFile makes path appear at once with all of data; tmpDir is on the same file system.
+func writeFile(path, tmpDir string, data []byte, mode fs.FileMode) error {
+	tmp, err := os.CreateTemp(tmpDir, ".forge-*")
+	if err != nil {
+		return err
+	}
+	_, werr := tmp.Write(data)
+	err = errors.Join(werr, tmp.Chmod(mode), tmp.Sync(), tmp.Close())
+	if err == nil {
+		err = os.Rename(tmp.Name(), path)
+	}
+	if err != nil {
+		os.Remove(tmp.Name())
+		return fmt.Errorf("writing %q: %w", path, err)
+	}
+	return nil
+}
