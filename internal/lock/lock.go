@@ -69,7 +69,6 @@ type Restore = spec.Directory
 type Drop struct {
 	Package string `json:"package"`
 	Path    string `json:"path"` // without the leading slash
-	By      string `json:"by"`   // the package whose file stays
 }
 
 // Package pins one package.
