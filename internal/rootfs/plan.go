@@ -6,7 +6,15 @@
 // layer must hold. It therefore stays tiny: standard library, xz and zstd.
 package rootfs
 
-import "forge/internal/spec"
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+
+	"forge/internal/spec"
+)
 
 // PlanVersion is the version of the plan's meaning; a change of any byte that a layer
 // holds for the same inputs is a new version (and a new lock.LayoutVersion).
@@ -23,7 +31,7 @@ type Plan struct {
 	Finish   *Finish             `json:"finish,omitempty"`
 }
 
-// PlanPackage is one package file, found as <input dir>/<SHA256>.deb.
+// PlanPackage is one package file, found as <input dir>/<SHA256>/blob.
 type PlanPackage struct {
 	Name   string `json:"name"`
 	Arch   string `json:"arch"`
@@ -35,8 +43,51 @@ type PlanPackage struct {
 type Finish struct {
 	Users       []spec.User      `json:"users"`
 	Groups      []spec.Group     `json:"groups"`
-	Files       []spec.File      `json:"files"` // content found as <input dir>/<SHA256>
+	Files       []spec.File      `json:"files"` // content found as <input dir>/<SHA256>/blob
 	Directories []spec.Directory `json:"directories"`
 	Symlinks    []spec.Symlink   `json:"symlinks"`
 	Effects     []spec.Effect    `json:"effects"` // of the packages' scripts, in package order
+
+	// Restore states again the directories about whose attributes the layers below
+	// disagree, see Settle.
+	Restore []spec.Directory `json:"restore,omitempty"`
 }
+
+// maxPlan bounds a plan file, in bytes.
+const maxPlan = 64 << 20
+
+// ReadPlan reads a plan strictly: unknown fields, another version, both or neither of
+// packages and finish, unknown prune sets and unclean names are errors.
+func ReadPlan(r io.Reader) (*Plan, error) {
+	d := json.NewDecoder(io.LimitReader(r, maxPlan))
+	d.DisallowUnknownFields()
+	p := new(Plan)
+	if err := d.Decode(p); err != nil {
+		return nil, fmt.Errorf("reading the plan: %w", err)
+	}
+	if err := p.check(); err != nil {
+		return nil, fmt.Errorf("reading the plan: %w", err)
+	}
+	return p, nil
+}
+
+func (p *Plan) check() error {
+	if p.Version != PlanVersion {
+		return fmt.Errorf("plan version %d is not %d", p.Version, PlanVersion)
+	}
+	if (len(p.Packages) > 0) == (p.Finish != nil) {
+		return errors.New("plan has not exactly one of packages and finish")
+	}
+	seen := map[string]bool{}
+	for _, q := range p.Packages {
+		if seen[q.Name] || !packageName.MatchString(q.Name) {
+			return fmt.Errorf("package %q is named twice or not a name", q.Name)
+		}
+		seen[q.Name] = true
+	}
+	_, err := newPruner(p.Prune)
+	return err
+}
+
+// packageName is Debian policy 5.6.7, bounded.
+var packageName = regexp.MustCompile(`^[a-z0-9][a-z0-9+.-]{1,127}$`)
