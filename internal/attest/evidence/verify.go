@@ -1,0 +1,274 @@
+package evidence
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"forge/internal/attest"
+	"forge/internal/attest/key"
+	"forge/internal/diag"
+)
+
+// maxImages bounds the images of one index.
+const maxImages = 64
+
+// VerifyOptions says what Verify accepts.
+type VerifyOptions struct {
+	Keys   []*key.Public   // one of them must have signed each piece
+	Remote []remote.Option // transport, credentials
+}
+
+// Verify checks, from the registry alone and offline otherwise, that an image or an
+// index and all its images are signed and attested by one of the keys, and that each
+// image's SBOM names exactly the packages that its layers hold.
+//
+// A form of evidence (legacy, bundle) that is there must stand; where both are there,
+// they must agree. The report is whole whenever the evidence could be read; the error
+// is then that of the first fault: NoSignature, SignatureWrong, EvidenceMissing or
+// SBOMDiffers.
+func Verify(ctx context.Context, d name.Digest, o VerifyOptions) (*Report, error) {
+	if len(o.Keys) == 0 {
+		return nil, diag.Errorf(diag.KeyInvalid, "Give the publisher's public key with --key.", "verifying %s: no public key given", d)
+	}
+	r, err := newRepo(o.Remote)
+	if err != nil {
+		return nil, err
+	}
+	rep := &Report{Version: 1, Image: d.Name(), Verified: true}
+	for _, k := range o.Keys {
+		rep.Keys = append(rep.Keys, k.Fingerprint())
+	}
+	targets, err := r.targets(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range targets {
+		c, err := r.check(ctx, t, o.Keys)
+		if err != nil {
+			return nil, err
+		}
+		rep.Checked = append(rep.Checked, *c)
+		rep.Verified = rep.Verified && len(c.Faults) == 0
+	}
+	return rep, rep.err()
+}
+
+// err is the first fault's error, or nil.
+func (r *Report) err() error {
+	for _, c := range r.Checked {
+		for _, f := range c.Faults {
+			return diag.Errorf(f.ID, "", "verifying %s: %s", c.Digest, f.Detail)
+		}
+	}
+	return nil
+}
+
+// target is one thing to check: an index, or an image.
+type target struct {
+	digest   name.Digest
+	platform string
+	image    bool
+}
+
+// targets lists an index and its images, or just the image.
+func (r *repo) targets(ctx context.Context, d name.Digest) ([]target, error) {
+	desc, err := r.puller.Get(ctx, d)
+	if err != nil {
+		return nil, fault(err, "reading", d)
+	}
+	if desc.MediaType.IsImage() {
+		return []target{{d, "image", true}}, nil
+	}
+	if !desc.MediaType.IsIndex() {
+		return nil, diag.Errorf(diag.EvidenceMissing, "", "verifying %s: it is neither an image nor an index but %.80q", d, desc.MediaType)
+	}
+	im, err := parseIndex(desc.Manifest)
+	if err != nil {
+		return nil, diag.Errorf(diag.RegistryFault, "", "reading %s: %w", d, err)
+	}
+	out := []target{{digest: d}}
+	for _, m := range im.Manifests {
+		if !m.MediaType.IsImage() {
+			return nil, diag.Errorf(diag.EvidenceMissing, "", "verifying %s: it holds a %.80q, which cannot be checked", d, m.MediaType)
+		}
+		platform := "unknown"
+		if m.Platform != nil {
+			platform = m.Platform.String()
+		}
+		out = append(out, target{d.Context().Digest(m.Digest.String()), platform, true})
+	}
+	return out, nil
+}
+
+func parseIndex(data []byte) (*v1.IndexManifest, error) {
+	if len(data) > maxManifest {
+		return nil, fmt.Errorf("its manifest has %d bytes; at most %d are read", len(data), maxManifest)
+	}
+	var m struct {
+		v1.IndexManifest
+		Layers json.RawMessage `json:"layers"`
+		Config json.RawMessage `json:"config"`
+	}
+	if err := attest.DecodeStrict(data, &m); err != nil {
+		return nil, err
+	}
+	if m.Layers != nil || m.Config != nil {
+		return nil, fmt.Errorf("it is a manifest and an index at once")
+	}
+	if n := len(m.Manifests); n == 0 || n > maxImages {
+		return nil, fmt.Errorf("it holds %d images; 1 to %d are allowed", n, maxImages)
+	}
+	return &m.IndexManifest, nil
+}
+
+// check judges one target. The error is of the registry; faults of the evidence are
+// in the result.
+func (r *repo) check(ctx context.Context, t target, keys []*key.Public) (*Checked, error) {
+	f, err := r.read(ctx, t.digest)
+	if err != nil {
+		return nil, err
+	}
+	c := &Checked{Digest: t.digest.DigestStr(), Platform: t.platform, Ignored: f.unread}
+	legacy, bundles := f.simples(t.digest, keys), f.statements(t.digest, keys, Bundle, attest.TypeSignature)
+	c.judge(attest.TypeSignature, keys, legacy, bundles)
+	c.statement(f, t.digest, keys, attest.TypeProvenance)
+	if !t.image {
+		return c, nil
+	}
+	sboms := c.statement(f, t.digest, keys, attest.TypeCycloneDX)
+	if len(sboms) == 0 {
+		return c, nil
+	}
+	return c, r.checkSBOMs(ctx, c, t, sboms, f.sboms)
+}
+
+// statement judges one kind of statement, and gives those to go by.
+func (c *Checked) statement(f *found, d name.Digest, keys []*key.Public, kind string) []stated {
+	legacy, bundles := f.statements(d, keys, Legacy, kind), f.statements(d, keys, Bundle, kind)
+	if !c.judge(kind, keys, legacy, bundles) {
+		return nil
+	}
+	both := agreed(legacy, bundles)
+	if len(both) == 0 {
+		c.fault(diag.SignatureWrong, "the %s in the .att tag and the one in the bundle differ", shortType(kind))
+	}
+	return both
+}
+
+// judge decides on one kind of evidence: each form that is there must have a piece
+// that one of the keys signed for this digest.
+func (c *Checked) judge(kind string, keys []*key.Public, legacy, bundles *sum) bool {
+	if legacy.there+bundles.there == 0 {
+		if kind == attest.TypeSignature {
+			c.fault(diag.NoSignature, "it has no image signature")
+		} else {
+			c.fault(diag.EvidenceMissing, "it has no signed %s", shortType(kind))
+		}
+		return false
+	}
+	p, good := Piece{Type: kind}, true
+	for _, form := range []struct {
+		name Format
+		*sum
+	}{{Legacy, legacy}, {Bundle, bundles}} {
+		switch {
+		case form.there == 0:
+		case form.ok():
+			p.Forms, p.Key = append(p.Forms, form.name), form.key
+			for _, reason := range form.reasons {
+				c.Ignored = append(c.Ignored, fmt.Sprintf("another %s (%s): %s", shortType(kind), form.name, reason))
+			}
+		default:
+			good = false
+			c.fault(diag.SignatureWrong, "its %s (%s) does not verify with key %s: %s",
+				shortType(kind), form.name, fingerprints(keys), form.reasons[0])
+		}
+	}
+	if good {
+		c.Evidence = append(c.Evidence, p)
+	}
+	return good
+}
+
+// checkSBOMs compares each agreed SBOM with what the image's layers hold, and the raw
+// copies with the signed ones.
+func (r *repo) checkSBOMs(ctx context.Context, c *Checked, t target, signed []stated, raw [][]byte) error {
+	desc, err := r.puller.Get(ctx, t.digest)
+	if err != nil {
+		return fault(err, "reading", t.digest)
+	}
+	img, err := desc.Image()
+	if err != nil {
+		return fault(err, "reading", t.digest)
+	}
+	held, err := Packages(ctx, img)
+	if diag.IDOf(err) == diag.SBOMDiffers {
+		c.fault(diag.SBOMDiffers, "what the image holds cannot be told: %s", err)
+		return nil
+	}
+	if err != nil {
+		return fault(err, "reading the layers of", t.digest)
+	}
+	good := true
+	for _, s := range signed {
+		if detail := differs(s.statement.Predicate, held); detail != "" {
+			good = false
+			c.fault(diag.SBOMDiffers, "%s", detail)
+		}
+	}
+	for _, b := range raw {
+		if !oneOf(b, signed) {
+			good = false
+			c.fault(diag.SBOMDiffers, "an unsigned CycloneDX document beside it differs from the signed one")
+		}
+	}
+	if good {
+		c.Packages = len(held)
+	}
+	return nil
+}
+
+func oneOf(raw []byte, signed []stated) bool {
+	var compact bytes.Buffer
+	if json.Compact(&compact, raw) != nil {
+		return false
+	}
+	for _, s := range signed {
+		if bytes.Equal(compact.Bytes(), s.statement.Predicate) {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *Checked) fault(id diag.ID, format string, args ...any) {
+	c.Faults = append(c.Faults, Fault{ID: id, Detail: fmt.Sprintf(format, args...)})
+}
+
+func fingerprints(keys []*key.Public) string {
+	var all []string
+	for _, k := range keys {
+		all = append(all, k.Fingerprint())
+	}
+	return strings.Join(all, " or ")
+}
+
+// shortType is a predicate type in a word.
+func shortType(kind string) string {
+	switch kind {
+	case attest.TypeSignature:
+		return "signature"
+	case attest.TypeCycloneDX:
+		return "SBOM"
+	case attest.TypeProvenance:
+		return "provenance"
+	}
+	return kind
+}
