@@ -11,13 +11,10 @@ package build
 import (
 	"context"
 	"slices"
-	"time"
 
 	"github.com/moby/buildkit/client"
 	digest "github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
-
-	"forge/internal/spec"
 )
 
 // Options say where and with what to build.
@@ -29,26 +26,19 @@ type Options struct {
 	Parallel int                                                                 // images built at once; less than 1 means 4
 }
 
-// Job is one image on one platform, ready to be built.
-type Job struct {
-	Graph   *Graph
-	Spec    *spec.Image
-	Created time.Time // stands in config and history: the newest locked package's date
-}
-
-// Build runs jobs side by side and gives one Result an image name, in the order in
+// Build runs graphs side by side and gives one Result an image name, in the order in
 // which the names first come. On an error the others are stopped.
-func Build(ctx context.Context, o Options, jobs []Job) ([]*Result, error) {
-	images := make([]*Image, len(jobs))
+func Build(ctx context.Context, o Options, graphs []*Graph) ([]*Result, error) {
+	images := make([]*Image, len(graphs))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(parallel(o.Parallel))
-	for i, job := range jobs {
+	for i, g := range graphs {
 		group.Go(func() error {
-			layers, err := Run(ctx, o, job.Graph, job.Spec.Compression)
+			layers, err := Run(ctx, o, g)
 			if err != nil {
 				return err
 			}
-			images[i], err = Assemble(job.Spec, job.Graph.Platform, job.Created, layers)
+			images[i], err = Assemble(g.Image, g.Platform, g.Created, layers)
 			return err
 		})
 	}

@@ -72,8 +72,13 @@ func family() (*spec.Set, *lock.File) {
 		return lock.Package{Name: name, Version: "1.0", Arch: "amd64", SHA256: sha(name)}
 	}
 	return &spec.Set{Images: []spec.Image{static, base}}, &lock.File{Images: []lock.Image{
-		{Name: "base", Platform: "linux/amd64", Parent: "static", Groups: 1, Packages: []lock.Package{pkg("libc6")}},
-		{Name: "static", Platform: "linux/amd64", Groups: 2, Packages: []lock.Package{pkg("base-files"), pkg("netbase"), pkg("tzdata")}},
+		{Name: "base", Platform: "linux/amd64", Parent: "static", Created: "2026-11-01T12:30:00Z", Groups: 1, Packages: []lock.Package{pkg("libc6")}},
+		{
+			Name: "static", Platform: "linux/amd64", Created: "2026-10-30T00:00:00Z", Groups: 2,
+			Drops:    []lock.Drop{{Package: "netbase", Path: "etc/services"}},
+			Restore:  []lock.Restore{{Path: "/var/mail", Mode: "2775", GID: 8}},
+			Packages: []lock.Package{pkg("base-files"), pkg("netbase"), pkg("tzdata")},
+		},
 	}}
 }
 
@@ -81,8 +86,7 @@ func input(image string) Input {
 	set, file := family()
 	return Input{
 		Set: set, Lock: file, Image: image, Platform: "linux/amd64", Engine: "linux/amd64", Helper: []byte("program"),
-		Effects: map[string][]spec.Effect{sha("base-files"): {{Op: "directory", Path: "/var/mail", Mode: "2775", Owner: "0:8"}}},
-		Drop:    map[string][]string{sha("netbase"): {"/etc/services"}},
+		Effects: map[string][]spec.Effect{sha("base-files"): {{Op: "dir", Path: "/var/mail", Mode: "2775", Owner: "0:8"}}},
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"path"
 	"slices"
+	"strings"
+	"time"
 
 	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/client/llb"
@@ -46,13 +48,13 @@ type Input struct {
 	Engine   string                   // what the engine runs on: the layout program is executed there
 	Helper   []byte                   // the layout program, built for Engine
 	Effects  map[string][]spec.Effect // what a package's scripts would have done, by the package's SHA-256
-	Drop     map[string][]string      // paths that another package replaces, by the package's SHA-256
 }
 
 // Graph is what an engine must do for one image on one platform.
 type Graph struct {
-	Image    string
+	Image    *spec.Image
 	Platform string
+	Created  time.Time    // stands in config and history, from the lock
 	Layers   []GraphLayer // bottom first; an ancestor's come before its children's
 	Blobs    []Blob       // every input, by digest
 
@@ -99,7 +101,14 @@ func NewGraph(in Input) (*Graph, error) {
 		}
 		layers = append(layers, own...)
 	}
-	return &Graph{Image: in.Image, Platform: in.Platform, Layers: layers, Blobs: g.sorted(), engine: in.Engine}, nil
+	created, err := time.Parse(time.RFC3339, findLocked(in.Lock, in.Image, in.Platform).Created)
+	if err != nil {
+		return nil, diag.Errorf(diag.LockMalformed, "", "reading when %q for %s was created: %w", in.Image, in.Platform, err)
+	}
+	return &Graph{
+		Image: lineage[len(lineage)-1], Platform: in.Platform, Created: created,
+		Layers: layers, Blobs: g.sorted(), engine: in.Engine,
+	}, nil
 }
 
 func findLocked(f *lock.File, name, platform string) *lock.Image {
@@ -125,7 +134,7 @@ func (g *Graph) Definition(ctx context.Context) (*llb.Definition, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the engine's platform %q: %w", g.engine, err)
 	}
-	name := fmt.Sprintf("[%s %s] layers", g.Image, g.Platform)
+	name := fmt.Sprintf("[%s %s] layers", g.Image.Name, g.Platform)
 	// Without a fixed unique id, each marshalling draws a random one.
 	return llb.Merge(states, llb.WithCustomName(name)).
 		Marshal(ctx, llb.Platform(platform), llb.LocalUniqueID("forge"))
@@ -161,7 +170,7 @@ func (g *grapher) image(img *spec.Image, locked *lock.Image, below []GraphLayer)
 			continue
 		}
 		title := fmt.Sprintf("packages %d/%d", i+1, len(groups))
-		l, err := g.packageLayer(img, title, packages)
+		l, err := g.packageLayer(img, locked, title, packages)
 		if err != nil {
 			return nil, err
 		}
@@ -185,17 +194,20 @@ func packageGroups(locked *lock.Image) [][]lock.Package {
 	return groups
 }
 
-func (g *grapher) packageLayer(img *spec.Image, title string, packages []lock.Package) (GraphLayer, error) {
+func (g *grapher) packageLayer(img *spec.Image, locked *lock.Image, title string, packages []lock.Package) (GraphLayer, error) {
 	plan := rootfs.Plan{Version: rootfs.PlanVersion, Prune: img.Packages.Prune}
 	l := GraphLayer{Image: img.Name, Title: title}
 	var inputs []inputFile
 	for _, p := range packages {
 		plan.Packages = append(plan.Packages, rootfs.PlanPackage{Name: p.Name, Arch: p.Arch, SHA256: p.SHA256})
-		if drop := g.in.Drop[p.SHA256]; len(drop) > 0 {
+		for _, d := range locked.Drops {
+			if d.Package != p.Name {
+				continue
+			}
 			if plan.Drop == nil {
 				plan.Drop = map[string][]string{}
 			}
-			plan.Drop[p.Name] = drop
+			plan.Drop[p.Name] = append(plan.Drop[p.Name], "/"+strings.TrimPrefix(d.Path, "/"))
 		}
 		l.Packages = append(l.Packages, p.Name+"="+p.Version)
 		inputs = append(inputs, inputFile{p.SHA256, p.Name + " " + p.Version})
@@ -205,7 +217,10 @@ func (g *grapher) packageLayer(img *spec.Image, title string, packages []lock.Pa
 }
 
 func (g *grapher) finishLayer(img *spec.Image, locked *lock.Image, lower []GraphLayer) (GraphLayer, error) {
-	finish := &rootfs.Finish{Users: img.Users, Groups: img.Groups, Files: img.Files, Directories: img.Directories, Symlinks: img.Symlinks}
+	finish := &rootfs.Finish{
+		Users: img.Users, Groups: img.Groups, Files: img.Files, Directories: img.Directories, Symlinks: img.Symlinks,
+		Restore: locked.Restore,
+	}
 	for _, p := range locked.Packages {
 		finish.Effects = append(finish.Effects, g.in.Effects[p.SHA256]...)
 	}

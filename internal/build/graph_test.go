@@ -122,7 +122,7 @@ func TestGraphMovesOneGroup(t *testing.T) {
 	}
 }
 
-func TestGraphWithoutLock(t *testing.T) {
+func TestGraphWithoutWholeLock(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		alter func(*Input)
@@ -131,6 +131,7 @@ func TestGraphWithoutLock(t *testing.T) {
 		{"unknown template", func(in *Input) { in.Image = "nosuch" }, diag.UnknownTemplate},
 		{"platform not locked", func(in *Input) { in.Platform = "linux/s390x" }, diag.LockMissing},
 		{"parent not locked", func(in *Input) { in.Lock.Images = in.Lock.Images[:1] }, diag.LockMissing},
+		{"no date", func(in *Input) { in.Lock.Images[0].Created = "" }, diag.LockMalformed},
 	} {
 		in := input("base")
 		test.alter(&in)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/containerd/containerd/v2/core/content"
@@ -20,12 +21,12 @@ import (
 // that the store has already are not sent again. A fault of an input comes back as the
 // caller's Open gave it; any other fault of the engine is diag.BuildFailed with the
 // last lines of what failed.
-func Run(ctx context.Context, o Options, g *Graph, encoding string) ([]Layer, error) {
+func Run(ctx context.Context, o Options, g *Graph) ([]Layer, error) {
 	def, err := g.Definition(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("marshalling the graph of %q: %w", g.Image, err)
+		return nil, fmt.Errorf("marshalling the graph of %q: %w", g.Image.Name, err)
 	}
-	in, out := newSource(g, o.Open), newReceiver(o.Store, encoding)
+	in, out := newSource(g, o.Open), newReceiver(o.Store, g.Image.Compression)
 	log := newFailureLog()
 	status := make(chan *client.SolveStatus)
 	done := make(chan struct{})
@@ -60,10 +61,11 @@ func solveError(ctx context.Context, g *Graph, in *source, log *failureLog, err 
 	if fault := in.fault(); fault != nil {
 		return fault
 	}
-	if text := log.text(); text != "" {
+	id, text := log.fault()
+	if text != "" {
 		err = errors.New(text)
 	}
-	return diag.Errorf(diag.BuildFailed, "", "building %q for %s: %w", g.Image, g.Platform, err)
+	return diag.Errorf(id, "", "building %q for %s: %w", g.Image.Name, g.Platform, err)
 }
 
 // collect matches what the engine exported with the graph: as many blobs as layers and
@@ -120,12 +122,21 @@ func (l *failureLog) add(s *client.SolveStatus) {
 	}
 }
 
-// text is what the first vertex that failed wrote; empty when none wrote anything.
-func (l *failureLog) text() string {
+// reported is how the layout program names its error's id.
+var reported = regexp.MustCompile(`^layout: (?:(FE\d{3}): )?(.*)$`)
+
+// fault is what the first vertex that failed wrote, and the id of the error it reports;
+// the text is empty when none wrote anything.
+func (l *failureLog) fault() (diag.ID, string) {
 	for _, d := range l.failed {
-		if lines := l.lines[d]; len(lines) > 0 {
-			return strings.Join(lines, "\n")
+		lines := l.lines[d]
+		if len(lines) == 0 {
+			continue
 		}
+		if m := reported.FindStringSubmatch(lines[len(lines)-1]); m != nil && diag.Lookup(diag.ID(m[1])).Title != "" {
+			return diag.ID(m[1]), m[2]
+		}
+		return diag.BuildFailed, strings.Join(lines, "\n")
 	}
-	return ""
+	return diag.BuildFailed, ""
 }

@@ -1,9 +1,11 @@
 package build
 
 import (
+	"archive/tar"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -12,6 +14,7 @@ import (
 	digest "github.com/opencontainers/go-digest"
 
 	"forge/internal/diag"
+	"forge/internal/rootfs"
 )
 
 // Store keeps encoded layers in a directory, found by what they unpack to. Several
@@ -120,4 +123,31 @@ func writeFile(path, tmpDir string, data []byte, mode fs.FileMode) error {
 		return fmt.Errorf("writing %q: %w", path, err)
 	}
 	return nil
+}
+
+// maxInventory bounds an inventory, in bytes.
+const maxInventory = 1 << 30
+
+// Inventory reads the layout program's account of a layer: every path with its hash and
+// the package or step it comes from.
+func (s *Store) Inventory(l Layer) ([]rootfs.Entry, error) {
+	f, err := os.Open(s.BlobPath(l.Inventory.Digest))
+	if err != nil {
+		return nil, diag.Errorf(diag.Disk, "", "reading the inventory of %s: %w", l.Title, err)
+	}
+	defer f.Close()
+	decoder, err := newDecoder(encodingOf(l.MediaType), f)
+	if err != nil {
+		return nil, fmt.Errorf("reading the inventory of %s: %w", l.Title, err)
+	}
+	defer decoder.Close()
+	for archive := tar.NewReader(decoder); ; {
+		h, err := archive.Next()
+		if err != nil {
+			return nil, fmt.Errorf("reading the inventory of %s: %w", l.Title, err)
+		}
+		if h.Name == inventoryName {
+			return rootfs.ReadInventory(io.LimitReader(archive, maxInventory))
+		}
+	}
 }
