@@ -54,6 +54,9 @@ func (c *Cache) Path(sum string) string {
 	return filepath.Join(c.dir, "blobs", "sha256", sum)
 }
 
+// File is the path of a file that Write made.
+func (c *Cache) File(name string) string { return filepath.Join(c.dir, name) }
+
 // Has tells whether the content is there and whole. A file that is not what its name
 // says is removed.
 func (c *Cache) Has(sum string) bool {
@@ -123,7 +126,27 @@ func (c *Cache) Get(ctx context.Context, client *Client, want Want, urls ...stri
 	return "", first
 }
 
-// write makes a file by way of a temporary one, so that it is there whole or not at all.
+// Temp lends a file that nobody else has and that is gone afterwards.
+func (c *Cache) Temp(use func(*os.File) error) error {
+	f, err := os.CreateTemp(filepath.Join(c.dir, "tmp"), "*")
+	if err != nil {
+		return diag.Errorf(diag.Disk, "", "writing to the cache: %w", err)
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	return use(f)
+}
+
+// Write makes a file, named relative to the cache's directory, by way of a temporary
+// one: it is there whole or not at all.
+func (c *Cache) Write(name string, fill func(*os.File) error) error {
+	path := filepath.Join(c.dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return diag.Errorf(diag.Disk, "", "writing to the cache: %w", err)
+	}
+	return c.write(path, fill)
+}
+
 func (c *Cache) write(path string, fill func(*os.File) error) error {
 	f, err := os.CreateTemp(filepath.Join(c.dir, "tmp"), "*")
 	if err != nil {

@@ -91,6 +91,16 @@ func (t Table) SnapshotRoot(archive, moment string) string {
 	return t.snapshot + "/archive/" + url.PathEscape(archive) + "/" + url.PathEscape(moment)
 }
 
+// HasSnapshots tells whether the snapshot service may know an archive. The public
+// service is not asked about in-house archives: it does not have them, and what they
+// hold is nobody else's business.
+func (t Table) HasSnapshots(a spec.Archive) bool {
+	if t.snapshot != snapshotService {
+		return true
+	}
+	return a.URL == "" && (a.Name == "debian" || strings.HasPrefix(a.Name, "debian-"))
+}
+
 func parseEnv(value string) (map[string][]string, error) {
 	t := map[string][]string{}
 	for _, word := range strings.Fields(value) {
