@@ -9,14 +9,9 @@ package licence
 import (
 	"bytes"
 	_ "embed"
-	"errors"
-	"io"
-	"maps"
 	"regexp"
 	"slices"
 	"strings"
-
-	"forge/internal/debian/control"
 )
 
 // spdxIDs lists the licence identifiers of the SPDX list that are not deprecated, as
@@ -25,7 +20,7 @@ import (
 //go:embed spdx.txt
 var spdxIDs string
 
-// maxNames bounds the licences of one package; the largest of Debian has below 200.
+// maxNames bounds the different licences of one package; Debian's have below 200.
 const maxNames = 512
 
 // Expression gives the SPDX expression of a source package's copyright file. Files in
@@ -37,103 +32,129 @@ func Expression(source string, copyright []byte) string {
 		return ""
 	}
 	n := names{scope: idString(source), ids: index()}
-	if shorts, ok := machineReadable(copyright); ok {
-		for _, s := range shorts {
-			n.add(n.alternatives(s))
-		}
-	} else {
-		for _, s := range common(copyright) {
-			n.add(s)
-		}
-		n.add(n.ref("copyright"))
+	var all []string
+	shorts, ok := machineReadable(copyright)
+	for _, s := range shorts {
+		all = append(all, n.conjuncts(s)...)
 	}
-	return n.join()
+	if !ok {
+		all = append(n.common(copyright), n.ref("copyright"))
+	}
+	return join(all, "AND")
 }
 
-// names collects the operands of one AND.
+// names turns names into SPDX for one source package.
 type names struct {
 	scope string
 	ids   map[string]string // lower case -> SPDX id
-	all   map[string]bool
-}
-
-func (n *names) add(expr string) {
-	if n.all == nil {
-		n.all = map[string]bool{}
-	}
-	n.all[expr] = true
-}
-
-func (n *names) join() string {
-	all := slices.Sorted(maps.Keys(n.all))
-	if len(all) == 1 {
-		return all[0]
-	}
-	for i, e := range all {
-		if strings.Contains(e, " OR ") {
-			all[i] = "(" + e + ")"
-		}
-	}
-	return strings.Join(all, " AND ")
 }
 
 // machineReadable gives the short names of a copyright file in format 1.0: those of
-// its header and its Files stanzas, since the others only hold texts.
+// its header and its Files stanzas, since the others only hold texts. It reads field
+// names only and is forgiving, because many real files break the format around them.
 func machineReadable(copyright []byte) ([]string, bool) {
-	r := control.NewReader(bytes.NewReader(trimTexts(copyright)), "Format", "Files", "License")
 	var shorts []string
-	for first := true; ; first = false {
-		s, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil || first && s.Get("Format") == "" || len(shorts) == maxNames {
-			return nil, false
-		}
-		if !first && s.Get("Files") == "" {
+	var st stanza
+	for line := range bytes.Lines(append(bytes.Clone(copyright), '\n', '\n')) {
+		text := strings.TrimRight(strings.ToValidUTF8(string(line), "-"), " \t\r\n")
+		if text != "" {
+			st.read(text)
 			continue
 		}
-		if short := strings.TrimSpace(s.Get("License")); short != "" {
-			shorts = append(shorts, strings.ToValidUTF8(short, "-"))
+		if st.format {
+			st.header = true
 		}
+		if !st.header || len(shorts) == maxNames {
+			return nil, false
+		}
+		if st.license && (st.format || st.files) && !slices.Contains(shorts, st.short) {
+			shorts = append(shorts, st.short)
+		}
+		st = stanza{header: true}
 	}
 	return shorts, len(shorts) > 0
 }
 
-// trimTexts drops continuation lines: licence texts in real files break the format's
-// rules in ways that do not matter for the names.
-func trimTexts(copyright []byte) []byte {
-	var b bytes.Buffer
-	for line := range bytes.Lines(copyright) {
-		if line[0] != ' ' && line[0] != '\t' || len(bytes.TrimSpace(line)) == 0 {
-			b.Write(bytes.TrimRight(line, " \t\r\n"))
-			b.WriteByte('\n')
-		}
+// stanza is what matters of one paragraph of a copyright file.
+type stanza struct {
+	header                 bool // the file's header has been seen
+	format, files, license bool // fields of this stanza
+	short                  string
+}
+
+func (s *stanza) read(line string) {
+	name, value, ok := strings.Cut(line, ":")
+	if !ok || line[0] == ' ' || line[0] == '\t' {
+		return
 	}
-	return b.Bytes()
+	switch strings.ToLower(name) {
+	case "format":
+		s.format = true
+	case "files":
+		s.files = true
+	case "license":
+		s.license, s.short = true, strings.TrimSpace(value)
+	}
 }
 
 var (
-	separators = regexp.MustCompile(`(?i),\s*(and|or)\s+`)
-	orWord     = regexp.MustCompile(`(?i)\s+or\s+|\s*\|\s*`)
-	andWord    = regexp.MustCompile(`(?i)\s+and\s+|\s*&\s*`)
+	commas  = regexp.MustCompile(`(?i)\s*,\s*(and|or)\s+`)
+	orWord  = regexp.MustCompile(`(?i)\s+or\s+|\s*\|\s*`)
+	andWord = regexp.MustCompile(`(?i)\s+and\s+|\s*&\s*`)
 )
 
-// alternatives reads a License field's first line: names joined by "and" and "or",
-// where "and" binds tighter. A comma changes that order, and is not taken apart.
-func (n *names) alternatives(field string) string {
-	if separators.MatchString(field) {
-		return n.ref(field)
+// conjuncts reads a License field's first line: names joined by "and" and "or", where
+// "and" binds tighter, and a comma before the word makes it bind loosest. It gives the
+// operands of the outermost AND.
+func (n *names) conjuncts(field string) []string {
+	words := commas.FindAllStringSubmatch(field, -1)
+	if len(words) == 0 {
+		return n.alternatives(field)
 	}
-	var ors []string
+	operator := strings.ToUpper(words[0][1])
+	var all, either []string
+	for i, part := range commas.Split(field, -1) {
+		if i > 0 && strings.ToUpper(words[i-1][1]) != operator {
+			return []string{n.ref(field)} // which binds tighter is not said
+		}
+		all = append(all, n.alternatives(part)...)
+		either = append(either, join(n.alternatives(part), "AND"))
+	}
+	if operator == "OR" {
+		return []string{join(either, "OR")}
+	}
+	return all
+}
+
+// alternatives reads names without commas, and gives the operands of the AND.
+func (n *names) alternatives(field string) []string {
+	var ors, ands []string
 	for _, o := range orWord.Split(field, -1) {
-		var ands []string
+		ands = nil
 		for _, a := range andWord.Split(o, -1) {
 			ands = append(ands, n.one(strings.TrimSpace(a)))
 		}
-		ors = append(ors, strings.Join(ands, " AND "))
+		ors = append(ors, join(slices.Clone(ands), "AND"))
 	}
-	return strings.Join(ors, " OR ")
+	if len(ors) == 1 {
+		return ands
+	}
+	return []string{join(ors, "OR")}
+}
+
+// join puts operands in order, so that two spellings of one choice are one.
+func join(parts []string, operator string) string {
+	slices.Sort(parts)
+	parts = slices.Compact(parts)
+	if len(parts) == 1 {
+		return parts[0]
+	}
+	for i, p := range parts {
+		if operator == "AND" && strings.Contains(p, " OR ") {
+			parts[i] = "(" + p + ")"
+		}
+	}
+	return strings.Join(parts, " "+operator+" ")
 }
 
 // one gives the SPDX form of one short name, perhaps with an exception.
@@ -247,8 +268,7 @@ var commonName = regexp.MustCompile(`common-licenses/(Apache-2\.0|Artistic|MPL-1
 
 // common gives the common licences that a free-form copyright file refers to. The GNU
 // ones count as "or later" only where the text says so.
-func common(copyright []byte) []string {
-	n := names{ids: index()}
+func (n *names) common(copyright []byte) []string {
 	later := bytes.Contains(bytes.Join(bytes.Fields(copyright), []byte(" ")), []byte("any later version"))
 	var out []string
 	for _, m := range commonName.FindAllSubmatch(copyright, maxNames) {
