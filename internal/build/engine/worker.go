@@ -131,9 +131,12 @@ func unsynced() *bolt.Options {
 	return &bolt.Options{FreelistType: bolt.FreelistMapType, NoSync: true}
 }
 
+// minFree is the disk space in bytes that the cache gives way to.
+const minFree = 1_000_000_000
+
 // gcPolicy bounds the cache; BuildKit applies it after builds, at most once a minute.
 func gcPolicy(maxDisk int64) []client.PruneInfo {
-	return []client.PruneInfo{{All: true, MaxUsedSpace: maxDisk, ReservedSpace: maxDisk / 2}}
+	return []client.PruneInfo{{All: true, MaxUsedSpace: maxDisk, MinFreeSpace: minFree}}
 }
 
 // ResolveOp refuses commands that the box does not run, before anything is done for them.

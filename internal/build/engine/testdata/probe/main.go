@@ -26,6 +26,8 @@ func run(verb string, args []string) error {
 		return tree(args[0])
 	case "inspect":
 		return inspect(args[0])
+	case "copy":
+		return join(args)
 	case "hang":
 		fmt.Println("hanging")
 		select {}
@@ -61,6 +63,20 @@ func tree(out string) error {
 	}
 	fmt.Println("tree made")
 	return nil
+}
+
+// join writes the contents of all files but the last argument into <last>/copied.
+func join(args []string) error {
+	var all []byte
+	last := len(args) - 1
+	for _, name := range args[:last] {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		all = append(all, b...)
+	}
+	return os.WriteFile(args[last]+"/copied", all, 0o644)
 }
 
 // inspect writes what the program can see and do.
