@@ -1,9 +1,8 @@
 package attest
 
 import (
+	"net/url"
 	"strings"
-
-	"github.com/package-url/packageurl-go"
 
 	"forge/internal/debian/dependency"
 )
@@ -33,11 +32,19 @@ type Distro struct {
 // purl is the package URL that scanners match by. The source package is given where it
 // is not the package itself.
 func (p *Package) purl(d Distro) string {
-	q := packageurl.Qualifiers{{Key: "arch", Value: p.Arch}, {Key: "distro", Value: d.ID + "-" + d.Version}}
+	s := "pkg:deb/" + escape(d.ID) + "/" + escape(p.Name) + "@" + escape(p.Version) +
+		"?arch=" + escape(p.Arch) + "&distro=" + escape(d.ID+"-"+d.Version)
 	if p.Source != p.Name || p.SourceVersion != p.Version {
-		q = append(q, packageurl.Qualifier{Key: "upstream", Value: p.Source + "@" + p.SourceVersion})
+		s += "&upstream=" + escape(p.Source+"@"+p.SourceVersion)
 	}
-	return packageurl.NewPackageURL(packageurl.TypeDebian, d.ID, p.Name, p.Version, q, "").ToString()
+	return s
+}
+
+// escape percent-encodes a part of a package URL as its specification says: all but
+// letters, digits, ".-_~" and the colon. The client library leaves "+" as it is, which
+// other readers take for a space.
+func escape(s string) string {
+	return strings.ReplaceAll(strings.ReplaceAll(url.QueryEscape(s), "+", "%20"), "%3A", ":")
 }
 
 // edges gives, for each package, the indexes of the packages in the image that it

@@ -13,7 +13,6 @@ import (
 
 	cdx "github.com/CycloneDX/cyclonedx-go"
 	"github.com/google/uuid"
-	"github.com/package-url/packageurl-go"
 
 	"forge/internal/attest/licence"
 )
@@ -101,8 +100,7 @@ func (in *SBOMInput) container() (cdx.Component, error) {
 	if !ok {
 		return cdx.Component{}, fmt.Errorf("platform %q is not os/architecture", in.Platform)
 	}
-	purl := packageurl.NewPackageURL(packageurl.TypeOCI, "", in.Name, in.Digest,
-		packageurl.Qualifiers{{Key: "arch", Value: arch}}, "").ToString()
+	purl := "pkg:oci/" + escape(in.Name) + "@" + escape(in.Digest) + "?arch=" + escape(arch)
 	return cdx.Component{
 		BOMRef:     purl,
 		Type:       cdx.ComponentTypeContainer,
