@@ -1,0 +1,3 @@
+template "static" {
+  version = "1
+}

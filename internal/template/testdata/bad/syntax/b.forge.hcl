@@ -1,0 +1,5 @@
+template "base" {
+  version = "1"
+  packages {
+    install = ["a" "b"]
+  }
