@@ -18,20 +18,21 @@ type Op struct {
 	run func(*finisher, spec.Effect) error
 }
 
-// Ops lists the vocabulary. But for dir and line, an op never changes what is already
+// Ops lists the vocabulary. But for attributes, directory and line, an op never changes what is already
 // there, from packages, parents or the template.
 func Ops() []Op {
 	return []Op{
 		{"accounts", "users and groups of base-passwd's master files", nil, (*finisher).opAccounts},
-		{"alternative", "`target` serves as `path` if its `priority` is the highest; `content` is the alternative's name where it is not the path's last part", []string{"path", "target", "priority"}, nil},
+		{"alternative", "`target` serves as `path` if its `priority` is the highest; `content` is the alternative's name where it is not the path's last part", []string{"path", "target"}, nil},
+		{"attributes", "file `path` of a package gets `mode` and `owner`", []string{"path", "mode", "owner"}, (*finisher).opAttributes},
 		{"ca-bundle", "/etc/ssl/certs/ca-certificates.crt of all certificates below /usr/share/ca-certificates and /usr/local/share/ca-certificates", nil, (*finisher).opCABundle},
 		{"copy", "file `path` is a copy of the image's file `target`", []string{"path", "target"}, (*finisher).opCopy},
-		{"dir", "directory `path` with `mode` and `owner`, also if it is there already", []string{"path"}, (*finisher).opDir},
+		{"directory", "directory `path` with `mode` and `owner`, also if it is there already", []string{"path"}, (*finisher).opDir},
 		{"file", "file `path` with `content`", []string{"path"}, (*finisher).opFile},
 		{"group", "group `target` with the gid of `owner`", []string{"target", "owner"}, (*finisher).opGroup},
 		{"java-cacerts", "/etc/ssl/certs/java/cacerts of the same certificates as ca-bundle", nil, (*finisher).opJavaCACerts},
 		{"line", "line `content` in file `path`", []string{"path", "content"}, (*finisher).opLine},
-		{"link", "symbolic link `path` to `target`", []string{"path", "target"}, (*finisher).opLink},
+		{"symlink", "symbolic link `path` to `target`", []string{"path", "target"}, (*finisher).opLink},
 		{"none", "nothing that an image needs", nil, func(*finisher, spec.Effect) error { return nil }},
 		{"user", "user `target` with the ids of `owner`, home `path` and a group of the same name", []string{"target", "owner", "path"}, (*finisher).opUser},
 	}
@@ -49,16 +50,16 @@ func CheckEffect(e spec.Effect) error {
 		return fmt.Errorf("effect %q is not one of %s", e.Op, strings.Join(names, ", "))
 	}
 	set := map[string]bool{
-		"path": e.Path != "", "target": e.Target != "", "content": e.Content != "",
-		"owner": e.Owner != "", "priority": e.Priority != 0,
+		"mode": e.Mode != "", "path": e.Path != "", "target": e.Target != "", "content": e.Content != "",
+		"owner": e.Owner != "",
 	}
 	for _, field := range ops[i].Fields {
 		if !set[field] {
 			return fmt.Errorf("effect %q needs %q", e.Op, field)
 		}
 	}
-	if _, err := modeOf(e, 0); err != nil {
-		return err
+	if mode, err := modeOf(e, 0); err != nil || mode&0o6000 != 0 && e.Op != "directory" {
+		return fmt.Errorf("effect %q has the mode %q", e.Op, e.Mode)
 	}
 	_, _, err := parseOwner(e.Owner)
 	return err
@@ -108,7 +109,7 @@ func (f *finisher) alternatives(list []spec.Effect) error {
 }
 
 func (f *finisher) opLink(e spec.Effect) error {
-	return f.offer(generated{entry: symlink(e.Path, e.Target, "effect:link")})
+	return f.offer(generated{entry: symlink(e.Path, e.Target, "effect:symlink")})
 }
 
 func (f *finisher) opFile(e spec.Effect) error {
@@ -145,7 +146,7 @@ func (f *finisher) opDir(e spec.Effect) error {
 	if err != nil {
 		return err
 	}
-	d := directory(e.Path, mode, uid, gid, "effect:dir")
+	d := directory(e.Path, mode, uid, gid, "effect:directory")
 	if err := f.settlePath(&d); err != nil {
 		return err
 	}
@@ -187,6 +188,29 @@ func (f *finisher) opLine(e spec.Effect) error {
 		return nil
 	}
 	delete(f.tree, path)
+	return f.place(g)
+}
+
+// opAttributes copies a lower layer's file up to give it other attributes.
+func (f *finisher) opAttributes(e spec.Effect) error {
+	data, err := f.below.Read(merged(e.Path))
+	if err != nil {
+		return err
+	}
+	mode, err := modeOf(e, 0)
+	if err != nil {
+		return err
+	}
+	g := newFile(e.Path, mode, data, "effect:attributes")
+	if g.entry.UID, g.entry.GID, err = parseOwner(e.Owner); err != nil {
+		return err
+	}
+	if err := f.settlePath(&g.entry); err != nil {
+		return err
+	}
+	if _, ok := f.tree[g.entry.Path]; ok {
+		return nil // the template's
+	}
 	return f.place(g)
 }
 

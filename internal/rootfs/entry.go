@@ -50,7 +50,7 @@ type Entry struct {
 	Size     int64  `json:"size,omitempty"`
 	SHA256   string `json:"sha256,omitempty"`   // of a file's or hardlink's content
 	Target   string `json:"target,omitempty"`   // of a symlink, as it is; of a hardlink, absolute
-	Origin   string `json:"origin"`             // package name, or the step: "template", "accounts", "effect:link", "parent"
+	Origin   string `json:"origin"`             // package name, or the step: "template", "accounts", "effect:symlink", "parent"
 	Stripped string `json:"stripped,omitempty"` // the mode as shipped, where setuid, setgid or sticky bits were taken off a file
 }
 

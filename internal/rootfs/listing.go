@@ -192,6 +192,9 @@ func shape(d deb.Entry, pkg string) (Entry, error) {
 	switch d.Type {
 	case deb.Directory:
 		e.Type, e.MTime = TypeDirectory, GeneratedTime
+		if to := runLinks[e.Path]; to != "" && pkg == baseFiles {
+			e.Type, e.Mode, e.Target = TypeSymlink, 0o777, to
+		}
 	case deb.Symlink:
 		e.Type, e.Target, e.Mode = TypeSymlink, d.Target, 0o777
 		if want, top := mergeLinks["/"+d.Path]; top {
@@ -220,6 +223,9 @@ var mergeLinks = map[string]string{
 	"/bin": "usr/bin", "/sbin": "usr/sbin", "/lib": "usr/lib",
 	"/lib32": "usr/lib32", "/lib64": "usr/lib64", "/libx32": "usr/libx32",
 }
+
+// runLinks are directories that base-files ships and its postinst turns into links.
+var runLinks = map[string]string{"/var/run": "/run", "/var/lock": "/run/lock"}
 
 // merged is the path under which a usr-merged system has a package's path.
 func merged(path string) string {
