@@ -12,9 +12,12 @@ import (
 	"context"
 	"slices"
 
+	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/client"
 	digest "github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
+
+	"forge/internal/diag"
 )
 
 // Options say where and with what to build.
@@ -24,6 +27,20 @@ type Options struct {
 	Open     func(ctx context.Context, d digest.Digest) (path string, err error) // finds a package's or fetched file's verified bytes, when the engine asks for them
 	Progress func(*client.SolveStatus)                                           // told what the engine does; nil: nobody
 	Parallel int                                                                 // images built at once; less than 1 means 4
+}
+
+// EnginePlatform tells what an engine runs on, "linux/amd64": the layout program must be
+// built for it, whatever the images are for.
+func EnginePlatform(ctx context.Context, engine *client.Client) (string, error) {
+	workers, err := engine.ListWorkers(ctx)
+	if err != nil {
+		return "", diag.Errorf(diag.EngineConnect, "", "asking the engine for its platform: %w", err)
+	}
+	if len(workers) == 0 || len(workers[0].Platforms) == 0 {
+		return "", diag.Errorf(diag.EngineConnect, "", "the engine has no workers")
+	}
+	p := platforms.Normalize(workers[0].Platforms[0])
+	return p.OS + "/" + p.Architecture, nil
 }
 
 // Build runs graphs side by side and gives one Result an image name, in the order in

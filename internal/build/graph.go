@@ -140,6 +140,10 @@ func (g *Graph) Definition(ctx context.Context) (*llb.Definition, error) {
 		Marshal(ctx, llb.Platform(platform), llb.LocalUniqueID("forge"))
 }
 
+// readonly mounts an input. Its digest says all about it, so the engine need not read
+// it to see whether an exec is known already.
+var readonly = []llb.MountOption{llb.Readonly, llb.ContentCache(llb.MountContentCacheOff)}
+
 type grapher struct {
 	in     Input
 	helper digest.Digest
@@ -257,20 +261,20 @@ func (g *grapher) layer(l GraphLayer, name string, inputs []inputFile, lower []G
 	opts := []llb.RunOption{
 		llb.WithCustomName(label + " " + name),
 		llb.Network(pb.NetMode_NONE),
-		llb.AddMount(helperDir, g.blob(label, "layout program", g.helper, g.in.Helper, 0o755), llb.Readonly),
-		llb.AddMount(planDir, g.blob(label, "plan", digest.FromBytes(plan), plan, 0o644), llb.Readonly),
+		llb.AddMount(helperDir, g.blob(label, "layout program", g.helper, g.in.Helper, 0o755), readonly...),
+		llb.AddMount(planDir, g.blob(label, "plan", digest.FromBytes(plan), plan, 0o644), readonly...),
 	}
 	for _, i := range inputs {
 		d := digest.NewDigestFromEncoded(digest.SHA256, i.sha256)
 		if err := d.Validate(); err != nil {
 			return GraphLayer{}, fmt.Errorf("input %q: %w", i.name, err)
 		}
-		opts = append(opts, llb.AddMount(path.Join(inputDir, i.sha256), g.blob(label, i.name, d, g.blobs[d], 0o644), llb.Readonly))
+		opts = append(opts, llb.AddMount(path.Join(inputDir, i.sha256), g.blob(label, i.name, d, g.blobs[d], 0o644), readonly...))
 	}
 	for i, below := range lower {
 		dir := path.Join(lowerDir, fmt.Sprint(i))
 		args = append(args, dir)
-		opts = append(opts, llb.AddMount(dir, below.content, llb.Readonly))
+		opts = append(opts, llb.AddMount(dir, below.content, readonly...))
 	}
 	run := llb.Scratch().Run(append(opts, llb.Args(args))...)
 	l.content = run.AddMount(outDir, llb.Scratch())
