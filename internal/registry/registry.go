@@ -18,6 +18,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"forge/internal/diag"
@@ -49,6 +50,8 @@ type Client struct {
 	remote []remote.Option
 	pusher *remote.Pusher
 	puller *remote.Puller
+
+	attaching sync.Mutex
 }
 
 // New makes a Client. It does no input or output.
