@@ -94,8 +94,7 @@ func (s *solver) didYouMean(name string) string {
 		if len(other) > len(name)+2 || len(name) > len(other)+2 {
 			continue
 		}
-		d := levenshtein.Distance(name, other, levenshtein.NewParams().MaxCost(3))
-		if d < distance || d == distance && best != "" && other < best {
+		if d := levenshtein.Distance(name, other, nil); d < distance || d == distance && other < best {
 			best, distance = other, d
 		}
 	}
