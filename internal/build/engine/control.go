@@ -54,7 +54,7 @@ func ReadStatus(ctx context.Context, o Options) (Status, error) {
 	defer cancel()
 	v, err := ask(ctx, o.StateDir)
 	if err != nil {
-		return s, startError(o.StateDir, pid, err)
+		return s, unresponsive(o.StateDir, pid, err)
 	}
 	s.Running, s.PID, s.Address = true, pid, Address(o.StateDir)
 	s.BuildKit, s.Forge = v.Version, v.Revision
@@ -90,32 +90,43 @@ func Stop(ctx context.Context, o Options) (stopped bool, err error) {
 	return true, stopProcess(ctx, o.StateDir, pid)
 }
 
-// stopProcess ends the process that holds the state directory, and no other: the
-// descriptor it signals is compared with the lock's holder once more after opening.
+// retireSignal asks an engine to leave once it has no clients.
+const retireSignal = unix.SIGHUP
+
+// stopProcess ends the engine pid, the hard way if it must be.
 func stopProcess(ctx context.Context, stateDir string, pid int) error {
-	fd, err := unix.PidfdOpen(pid, 0)
-	if errors.Is(err, unix.ESRCH) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("stopping the engine: %w", err)
-	}
-	defer unix.Close(fd)
-	if now, err := holder(stateDir); err != nil || now != pid {
-		return err
-	}
 	for _, step := range []struct {
 		signal unix.Signal
 		wait   time.Duration
 	}{{unix.SIGTERM, stopTimeout}, {unix.SIGKILL, killTimeout}} {
-		if err := unix.PidfdSendSignal(fd, step.signal, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
-			return fmt.Errorf("stopping the engine: %w", err)
+		if err := signalHolder(stateDir, pid, step.signal); err != nil {
+			return err
 		}
 		if gone, err := released(ctx, stateDir, pid, step.wait); err != nil || gone {
 			return err
 		}
 	}
 	return diag.Errorf(diag.EngineStart, "", "stopping the engine: process %d does not end", pid)
+}
+
+// signalHolder signals pid if it holds the state directory, and no other process ever:
+// that is asked again once pid cannot be given to another process any more.
+func signalHolder(stateDir string, pid int, signal unix.Signal) error {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("signalling the engine: %w", err)
+	}
+	defer unix.Close(fd)
+	if now, err := holder(stateDir); err != nil || now != pid {
+		return err
+	}
+	if err := unix.PidfdSendSignal(fd, signal, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("signalling the engine: %w", err)
+	}
+	return nil
 }
 
 // released waits until pid no longer holds the state directory.

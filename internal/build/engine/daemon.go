@@ -38,7 +38,8 @@ func newDaemon(ctx context.Context, s settings) (_ *daemon, err error) {
 	if err != nil {
 		return nil, err
 	}
-	w, err := newWorker(ctx, s)
+	lasting := context.WithoutCancel(ctx) // builds may go on for a while after ctx
+	w, err := newWorker(lasting, s)
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +68,7 @@ func newDaemon(ctx context.Context, s settings) (_ *daemon, err error) {
 	c, err := control.NewController(control.Opt{
 		SessionManager:   sessions,
 		WorkerController: workers,
-		CacheManager:     solver.NewCacheManager(ctx, "local", cacheDB, worker.NewCacheResultStorage(workers)),
+		CacheManager:     solver.NewCacheManager(lasting, "local", cacheDB, worker.NewCacheResultStorage(workers)),
 		MeterProvider:    noop.NewMeterProvider(),
 		HistoryDB:        historyDB,
 		CacheStore:       cacheDB,

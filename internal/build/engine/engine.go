@@ -65,7 +65,8 @@ func (o Options) withDefaults() Options {
 
 // Start connects to the user's engine, or starts it and waits until it answers. Any
 // number of forges may call it at once; one engine comes of it. The engine outlives
-// ctx and the calling process.
+// ctx and the calling process. An engine of another version is replaced as soon as its
+// clients have left.
 func Start(ctx context.Context, o Options) (*Endpoint, error) {
 	o = o.withDefaults()
 	if err := prepareStateDir(o.StateDir, o.UID); err != nil {
@@ -73,7 +74,7 @@ func Start(ctx context.Context, o Options) (*Endpoint, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	started := false
+	started, other := false, ""
 	for {
 		pid, err := holder(o.StateDir)
 		if err != nil {
@@ -83,24 +84,22 @@ func Start(ctx context.Context, o Options) (*Endpoint, error) {
 			if err := spawn(ctx, o); err != nil && !errors.Is(err, errHeld) {
 				return nil, err
 			}
-			started = true
-		}
-		if v, err := ask(ctx, o.StateDir); err == nil {
+			started, other = true, ""
 			if pid, err = holder(o.StateDir); err != nil {
 				return nil, err
 			}
-			if pid != 0 && v == Version(o.Version) {
+		}
+		if v, err := ask(ctx, o.StateDir); err == nil && pid != 0 {
+			if v == Version(o.Version) {
 				return &Endpoint{Address: Address(o.StateDir), PID: pid, Started: started}, nil
 			}
-			if pid != 0 {
-				err = stopProcess(ctx, o.StateDir, pid)
-			}
-			if err != nil {
+			other = v.Revision
+			if err := signalHolder(o.StateDir, pid, retireSignal); err != nil {
 				return nil, err
 			}
 		}
 		if err := pause(ctx, pollInterval); err != nil {
-			return nil, startError(o.StateDir, pid, context.Cause(ctx))
+			return nil, waitError(o.StateDir, pid, other, context.Cause(ctx))
 		}
 	}
 }
@@ -158,13 +157,25 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-func startError(stateDir string, pid int, cause error) error {
-	if errors.Is(cause, context.Canceled) {
+// waitError is why Start gave up waiting.
+func waitError(stateDir string, pid int, other string, cause error) error {
+	switch {
+	case errors.Is(cause, context.Canceled):
 		return cause
+	case other != "":
+		return diag.Errorf(diag.Busy, "Wait until it is done, or end it with `forge engine stop`.",
+			"starting the embedded engine: forge %s still builds with its own", other)
+	case pid != 0:
+		return unresponsive(stateDir, pid, cause)
 	}
-	if pid != 0 {
-		return diag.Errorf(diag.EngineStart, "Stop it with `forge engine stop`, then run the command again.",
-			"waiting for the embedded engine: process %d holds %s but does not answer%s", pid, stateDir, logTail(stateDir))
-	}
+	return startError(stateDir, cause)
+}
+
+func startError(stateDir string, cause error) error {
 	return diag.Errorf(diag.EngineStart, "", "starting the embedded engine: %w%s", cause, logTail(stateDir))
+}
+
+func unresponsive(stateDir string, pid int, cause error) error {
+	return diag.Errorf(diag.EngineStart, "Stop it with `forge engine stop`, then run the command again.",
+		"waiting for the embedded engine: process %d holds %s but does not answer: %w%s", pid, stateDir, cause, logTail(stateDir))
 }

@@ -144,10 +144,22 @@ func waitGone(t *testing.T, o Options, pid int) {
 	}
 }
 
-func TestOtherVersionIsReplaced(t *testing.T) {
+func TestOtherVersionIsReplacedOnceItsClientsLeft(t *testing.T) {
 	o := testOptions(t)
 	old := start(t, o)
+	c := dial(t, old.Address)
 	o.Version = "newer"
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if e, err := Start(ctx, o); diag.IDOf(err) != diag.Busy {
+		t.Errorf("Start beside a client of another version = %+v, %v", e, err)
+	}
+	if _, err := c.Info(t.Context()); err != nil {
+		t.Errorf("the older version's client lost its engine: %v", err)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
 	e := start(t, o)
 	if !e.Started || e.PID == old.PID {
 		t.Errorf("Start gave %+v, the old engine was %+v", e, old)

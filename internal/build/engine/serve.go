@@ -111,6 +111,14 @@ func serve(ctx context.Context, s settings, report *os.File) (err error) {
 // run serves until ctx ends or no client has been connected for idle.
 func (d *daemon) run(ctx context.Context, l net.Listener, idle time.Duration) error {
 	conns := newConnections(idle)
+	retire := make(chan os.Signal, 1)
+	signal.Notify(retire, retireSignal)
+	defer signal.Stop(retire)
+	go func() {
+		for range retire {
+			conns.retire()
+		}
+	}()
 	server := grpc.NewServer(append(serverOptions(), grpc.StatsHandler(conns))...)
 	d.controller.Register(server)
 	failed := make(chan error, 1)
@@ -155,6 +163,16 @@ func (c *connections) HandleConn(_ context.Context, s stats.ConnStats) {
 		if c.open--; c.open == 0 {
 			c.idle.Reset(c.after)
 		}
+	}
+}
+
+// retire makes the next moment without clients the last.
+func (c *connections) retire() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.after = 0
+	if c.open == 0 {
+		c.idle.Reset(0)
 	}
 }
 

@@ -78,7 +78,7 @@ func spawn(ctx context.Context, o Options) error {
 			return err
 		}
 		if _, err := mapped.Write([]byte{1}); err != nil {
-			return startError(o.StateDir, 0, err)
+			return startError(o.StateDir, err)
 		}
 	}
 	return readReport(ctx, o.StateDir, report)
@@ -138,14 +138,14 @@ func readReport(ctx context.Context, stateDir string, report *os.File) error {
 		return nil
 	case text == held:
 		return errHeld
-	case ctx.Err() != nil:
-		return startError(stateDir, 0, context.Cause(ctx))
 	case text != "":
-		return startError(stateDir, 0, errors.New(text))
+		return startError(stateDir, errors.New(text))
+	case errors.Is(ctx.Err(), context.Canceled):
+		return context.Cause(ctx)
 	case err != nil:
-		return startError(stateDir, 0, err)
+		return startError(stateDir, err)
 	}
-	return startError(stateDir, 0, errors.New("the engine left without a word"))
+	return startError(stateDir, errors.New("the engine left without a word"))
 }
 
 // idMaps are the arguments of newuidmap and newgidmap after the process id.

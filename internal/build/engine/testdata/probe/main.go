@@ -30,7 +30,7 @@ func run(verb string, args []string) error {
 		return join(args)
 	case "hang":
 		fmt.Println("hanging")
-		select {}
+		time.Sleep(time.Hour)
 	}
 	return errors.New("unknown verb")
 }
