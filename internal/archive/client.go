@@ -10,6 +10,8 @@ package archive
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/url"
@@ -101,29 +103,44 @@ type ReleaseOptions struct {
 // and suite: release files verified, indexes there. Either all are good, or the first
 // fault is returned and nothing is kept as trusted.
 func (c *Client) Releases(ctx context.Context, set *spec.Set, o ReleaseOptions) ([]Suite, error) {
-	open, err := c.openSuites(ctx, set, o)
+	suites, keep, err := c.releases(ctx, set, o)
 	if err != nil {
 		return nil, err
 	}
-	out := make([]Suite, len(open))
+	return suites, keep()
+}
+
+// releases is Releases, but for keeping the release files, which keep does: it is
+// called when everything that they lead to has proved sound.
+func (c *Client) releases(ctx context.Context, set *spec.Set, o ReleaseOptions) (suites []Suite, keep func() error, err error) {
+	open, err := c.openSuites(ctx, set, o)
+	if err != nil {
+		return nil, nil, err
+	}
+	suites = make([]Suite, len(open))
 	for i, s := range open {
-		if out[i], err = s.locked(o.Archs); err != nil {
-			return nil, err
+		if suites[i], err = s.locked(o.Archs); err != nil {
+			return nil, nil, err
 		}
 	}
-	if err := c.fetchIndexes(ctx, out); err != nil {
-		return nil, err
+	if err := c.fetchIndexes(ctx, suites); err != nil {
+		return nil, nil, err
 	}
-	for i, s := range open {
-		if out[i].SHA256, err = c.cache.Put(s.body); err != nil {
-			return nil, err
+	return suites, func() error { return c.keep(open) }, nil
+}
+
+func (c *Client) keep(open []*suite) error {
+	for _, s := range open {
+		sum, err := c.cache.Put(s.body)
+		if err != nil {
+			return err
 		}
-		s.answer.SHA256 = out[i].SHA256
+		s.answer.SHA256 = sum
 		if err := c.cache.SetAnswer(s.url, s.answer); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return out, nil
+	return nil
 }
 
 // openSuites fetches and judges the release files, several at once.
@@ -225,8 +242,10 @@ func fileURL(root, name string) string {
 // locked gives the suite as the lock states it, and which indexes are wanted.
 func (s *suite) locked(archs []string) (Suite, error) {
 	r := s.signed
+	sum := sha256.Sum256(s.body)
 	out := Suite{
 		Release: lock.Release{
+			SHA256:  hex.EncodeToString(sum[:]),
 			Archive: s.archive.Name, Suite: s.name, Origin: r.Origin, Label: r.Label, Codename: r.Codename, Version: r.Version,
 			Date: lockTime(r.Date), AsOf: s.archive.AsOf, Snapshot: s.archive.Snapshot, Fingerprint: r.Signer,
 		},

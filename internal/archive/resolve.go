@@ -29,7 +29,7 @@ func (c *Client) Resolve(ctx context.Context, set *spec.Set, o ResolveOptions) (
 	if err != nil {
 		return nil, err
 	}
-	suites, err := c.Releases(ctx, set, ReleaseOptions{Previous: o.Previous, AcceptChange: o.AcceptChange, Archs: archs})
+	suites, keep, err := c.releases(ctx, set, ReleaseOptions{Previous: o.Previous, AcceptChange: o.AcceptChange, Archs: archs})
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +53,7 @@ func (c *Client) Resolve(ctx context.Context, set *spec.Set, o ResolveOptions) (
 	slices.SortFunc(out.Images, func(a, b lock.Image) int {
 		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Platform, b.Platform))
 	})
-	return out, nil
+	return out, keep()
 }
 
 // architectures lists Debian's names of the set's platforms, sorted.
