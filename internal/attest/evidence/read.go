@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -142,14 +143,11 @@ func (r *reading) referrers() error {
 	if err != nil {
 		return diag.Errorf(diag.RegistryFault, "", "listing referrers of %s: %w", r.d, err)
 	}
-	n := 0
-	for _, desc := range im.Manifests {
-		if !mayBeEvidence(desc) {
-			continue
-		}
-		if n++; n > maxPieces {
-			return diag.Errorf(diag.TooLarge, "", "listing referrers of %s: more than %d pieces of evidence", r.d, maxPieces)
-		}
+	all := slices.DeleteFunc(im.Manifests, func(d v1.Descriptor) bool { return !mayBeEvidence(d) })
+	if len(all) > maxPieces {
+		return diag.Errorf(diag.TooLarge, "", "listing referrers of %s: %d pieces of evidence; at most %d are read", r.d, len(all), maxPieces)
+	}
+	for _, desc := range all {
 		if err := r.referrer(desc); err != nil {
 			return err
 		}
