@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"forge/internal/build"
+	"forge/internal/lock"
+)
+
+type buildFlags struct {
+	variables
+	engineFlags
+	names     []string
+	platforms []string
+	output    string
+	load      string
+}
+
+func newBuild(e *env) *cobra.Command {
+	var f buildFlags
+	cmd := &cobra.Command{
+		Use:   "build [DIR]",
+		Short: "Build images as OCI layouts",
+		Long: `Builds the locked templates of DIR. With one template, -o names the OCI layout (a
+directory, or a file that ends in .tar); with several, -o names a directory that gets one
+layout a template. Without -o the image is built and its digests are printed.
+
+The lock is always enforced: a stale or missing one stops the build, and so does a digest
+that differs from one the lock expects.`,
+		Example: `  forge build templates/debian -o out
+  forge build templates/debian -t static -o static.tar
+  forge build templates/debian -t python --load docker
+  forge build templates/debian --print=graph -t static`,
+		GroupID: "make",
+		Args:    maxArgs(1, "one directory"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return e.build(cmd.Context(), dirArg(args), f)
+		},
+	}
+	f.variables.flags(cmd)
+	f.engineFlags.flags(cmd, e)
+	cmd.Flags().StringSliceVarP(&f.names, "template", "t", nil, "build only these `TEMPLATES`")
+	cmd.Flags().StringSliceVar(&f.platforms, "platform", nil, "build only these `PLATFORMS`, such as linux/arm64")
+	cmd.Flags().StringVarP(&f.output, "output", "o", "", "write OCI layouts to `PATH`")
+	cmd.Flags().StringVar(&f.load, "load", "", "hand the image for this machine to `ENGINE`: docker or podman")
+	return cmd
+}
+
+func (e *env) build(ctx context.Context, dir string, f buildFlags) error {
+	if f.load != "" && f.load != "docker" && f.load != "podman" {
+		return usageError{fmt.Errorf("--load %q is not docker or podman", f.load)}
+	}
+	set, err := e.load(dir, f.variables)
+	if err != nil {
+		return err
+	}
+	locked, err := lock.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	host, err := e.host(f.engineFlags)
+	if err != nil {
+		return err
+	}
+	results, err := host.Build(ctx, set, locked, f.names, f.platforms)
+	if err != nil {
+		return err
+	}
+	paths := make([]string, len(results))
+	for i, r := range results {
+		if paths[i], err = writeResult(ctx, r, f.output, len(set.Images) == 1 || len(f.names) == 1); err != nil {
+			return err
+		}
+		if f.load != "" {
+			if err := r.Load(ctx, f.load, e.platform(), r.Name+":"+r.Version); err != nil {
+				return err
+			}
+		}
+	}
+	return e.showBuilt(results, paths)
+}
+
+// writeResult writes one image where -o says, and gives the place; "" for no -o.
+func writeResult(ctx context.Context, r *build.Result, output string, alone bool) (string, error) {
+	if output == "" {
+		return "", nil
+	}
+	if !alone {
+		output = filepath.Join(output, r.Name)
+	}
+	if strings.HasSuffix(output, ".tar") {
+		return output, r.WriteTar(ctx, output)
+	}
+	return output, r.WriteLayout(ctx, output)
+}
+
+type builtImage struct {
+	Platform string   `json:"platform"`
+	Digest   string   `json:"digest"`
+	Size     int64    `json:"size"` // of the layers, compressed
+	DiffIDs  []string `json:"diff_ids"`
+}
+
+type built struct {
+	Name   string       `json:"name"`
+	Digest string       `json:"digest"`
+	Path   string       `json:"path,omitempty"`
+	Images []builtImage `json:"images"`
+}
+
+func (e *env) showBuilt(results []*build.Result, paths []string) error {
+	all := []built{}
+	for i, r := range results {
+		b := built{Name: r.Name, Digest: r.Digest().String()}
+		if paths != nil {
+			b.Path = paths[i]
+		}
+		for _, m := range r.Images {
+			image := builtImage{Platform: m.Platform, Digest: m.Digest().String()}
+			for _, l := range m.Layers {
+				image.Size += l.Size
+				image.DiffIDs = append(image.DiffIDs, l.DiffID.String())
+			}
+			b.Images = append(b.Images, image)
+		}
+		all = append(all, b)
+	}
+	if e.format == "json" {
+		return json.NewEncoder(e.stdout).Encode(map[string]any{"version": 1, "images": all})
+	}
+	for _, b := range all {
+		fmt.Fprintf(e.stdout, "%-12s %-12s %s\n", b.Name, "index", b.Digest)
+		for _, m := range b.Images {
+			fmt.Fprintf(e.stdout, "%-12s %-12s %s  %s\n", "", m.Platform, m.Digest, megabytes(m.Size))
+		}
+	}
+	return nil
+}
+
+func megabytes(n int64) string { return fmt.Sprintf("%.2f MB", float64(n)/1e6) }

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"forge/internal/diag"
+	"forge/internal/hclconf"
+	"forge/internal/pipeline"
+	"forge/internal/template"
+)
+
+// newDocs writes the reference pages that are generated from code.
+func newDocs(e *env) *cobra.Command {
+	return &cobra.Command{
+		Use:    "docs DIR",
+		Short:  "Write the generated reference pages",
+		Hidden: true,
+		Args:   exactArgs(1, "one directory"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			pages := map[string]string{
+				"commands.md":      commandReference(newRoot(&env{lookupenv: func(string) (string, bool) { return "", false }})),
+				"errors.md":        diag.Reference(),
+				"templates.md":     template.Reference(),
+				"configuration.md": configurationReference(),
+			}
+			for name, text := range pages {
+				if err := os.WriteFile(filepath.Join(args[0], name), []byte(text), 0o644); err != nil {
+					return fmt.Errorf("writing docs: %w", err)
+				}
+			}
+			return nil
+		},
+	}
+}
+
+func configurationReference() string {
+	return "# Configuration\n\n<!-- Generated from code: go run ./cmd/forge docs docs -->\n\n" +
+		"What forge needs to know of this machine's surroundings stands in `forge/config.hcl` in the user's\n" +
+		"configuration directory (`~/.config`), or in the file that `FORGE_CONFIG` names. All of it is optional.\n\n" +
+		hclconf.Reference(pipeline.ConfigSchemas)
+}
+
+// commandReference documents every command of a tree as Markdown.
+func commandReference(root *cobra.Command) string {
+	var b strings.Builder
+	b.WriteString("# Commands\n\n<!-- Generated from code: go run ./cmd/forge docs docs -->\n\n")
+	fmt.Fprintf(&b, "%s\n\n## Flags of every command\n\n```\n%s```\n", strings.TrimSpace(root.Long), root.PersistentFlags().FlagUsages())
+	for _, cmd := range root.Commands() {
+		writeCommand(&b, cmd)
+	}
+	return b.String()
+}
+
+func writeCommand(b *strings.Builder, cmd *cobra.Command) {
+	if cmd.Hidden || cmd.Name() == "help" || cmd.Name() == "completion" {
+		return
+	}
+	fmt.Fprintf(b, "\n## %s\n\n%s.\n", cmd.CommandPath(), cmd.Short)
+	if cmd.Runnable() {
+		fmt.Fprintf(b, "\n```\n%s\n```\n", cmd.UseLine())
+	}
+	if cmd.Long != "" {
+		fmt.Fprintf(b, "\n%s\n", cmd.Long)
+	}
+	if cmd.Example != "" {
+		fmt.Fprintf(b, "\n```\n%s\n```\n", cmd.Example)
+	}
+	flags := cmd.LocalFlags()
+	flags.VisitAll(func(f *pflag.Flag) {
+		if f.Name == "help" {
+			f.Hidden = true
+		}
+	})
+	if text := flags.FlagUsages(); text != "" {
+		fmt.Fprintf(b, "\n```\n%s```\n", text)
+	}
+	for _, sub := range cmd.Commands() {
+		writeCommand(b, sub)
+	}
+}

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/util/progress/progressui"
+	"github.com/spf13/cobra"
+
+	"forge/internal/build/engine"
+	"forge/internal/diag"
+	"forge/internal/pipeline"
+)
+
+// engineFlags say where to build.
+type engineFlags struct {
+	address string
+	tls     engine.DialOptions
+}
+
+func (f *engineFlags) flags(cmd *cobra.Command, e *env) {
+	cmd.Flags().StringVar(&f.address, "engine", e.getenv("BUILDKIT_HOST"), "BuildKit `ADDRESS` (unix://, tcp://, docker-container://, kube-pod://, ssh://); empty: the embedded engine (BUILDKIT_HOST)")
+	cmd.Flags().StringVar(&f.tls.CA, "engine-ca", "", "`FILE` of the engine's certificate authority")
+	cmd.Flags().StringVar(&f.tls.Cert, "engine-cert", "", "`FILE` of the client certificate for the engine")
+	cmd.Flags().StringVar(&f.tls.Key, "engine-key", "", "`FILE` of the client certificate's key")
+	cmd.Flags().StringVar(&f.tls.ServerName, "engine-server-name", "", "`NAME` in the engine's certificate, when not the address's host")
+}
+
+// host gathers what the pipeline takes from this machine.
+func (e *env) host(f engineFlags) (*pipeline.Host, error) {
+	config, err := pipeline.LoadConfig(e.configFile())
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(e.cacheDir, 0o755); err != nil {
+		return nil, diag.Errorf(diag.Disk, "", "making the cache directory: %w", err)
+	}
+	return &pipeline.Host{
+		Cache:   e.cacheDir,
+		Exe:     e.exe,
+		Version: buildVersion(),
+		Engine:  f.address,
+		TLS:     f.tls,
+		UID:     os.Geteuid(),
+		Environ: os.Environ(),
+		Getenv:  e.getenv,
+		Config:  config,
+		Now:     e.now,
+		Note:    e.note,
+		Watch:   e.watch,
+	}, nil
+}
+
+// configFile is the user's configuration: FORGE_CONFIG, else forge/config.hcl in the
+// user's configuration directory (XDG base directory specification).
+func (e *env) configFile() string {
+	if name := e.getenv("FORGE_CONFIG"); name != "" {
+		return name
+	}
+	if dir := e.getenv("XDG_CONFIG_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "forge", "config.hcl")
+	}
+	if home := e.getenv("HOME"); home != "" {
+		return filepath.Join(home, ".config", "forge", "config.hcl")
+	}
+	return ""
+}
+
+// platform is the platform of images that run on this machine.
+func (e *env) platform() string { return "linux/" + runtime.GOARCH }
+
+// watch shows an engine's progress on stderr with BuildKit's own display, until the
+// returned function is called.
+func (e *env) watch(title string) (pipeline.Display, func()) {
+	mode := progressui.DisplayMode(e.progress)
+	file, isFile := e.stderr.(*os.File)
+	if e.quiet || mode == progressui.QuietMode || !isFile {
+		return func(*client.SolveStatus) {}, func() {}
+	}
+	if mode == progressui.AutoMode && !e.terminal {
+		mode = progressui.PlainMode
+	}
+	display, err := progressui.NewDisplay(file, mode, progressui.WithPhase(title))
+	if err != nil {
+		return func(*client.SolveStatus) {}, func() {}
+	}
+	updates := make(chan *client.SolveStatus)
+	finished := make(chan struct{})
+	go func() {
+		defer close(finished)
+		display.UpdateFrom(context.Background(), updates)
+	}()
+	return func(s *client.SolveStatus) { updates <- s }, func() { close(updates); <-finished }
+}

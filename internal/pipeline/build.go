@@ -1,0 +1,240 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/containerd/platforms"
+	"github.com/moby/buildkit/client"
+	digest "github.com/opencontainers/go-digest"
+
+	"forge/internal/build"
+	"forge/internal/build/engine"
+	"forge/internal/build/helper"
+	"forge/internal/diag"
+	"forge/internal/lock"
+	"forge/internal/spec"
+)
+
+// Build makes the named images (none named: all) on all their platforms, or on those
+// given. The lock must be fresh; a digest that differs from the lock's expected one is
+// diag.DigestDiffers.
+func (h *Host) Build(ctx context.Context, set *spec.Set, f *lock.File, names, onPlatforms []string) ([]*build.Result, error) {
+	b, err := h.builder(ctx, set, f, names)
+	if err != nil {
+		return nil, err
+	}
+	defer b.close()
+	return b.build(ctx, names, onPlatforms)
+}
+
+// build makes images, parents before children.
+func (b *builder) build(ctx context.Context, names, onPlatforms []string) ([]*build.Result, error) {
+	var graphs []*build.Graph
+	for _, m := range b.set.Images {
+		if len(names) > 0 && !slices.Contains(names, m.Name) {
+			continue
+		}
+		for _, platform := range m.Platforms {
+			if len(onPlatforms) > 0 && !slices.Contains(onPlatforms, platform) {
+				continue
+			}
+			g, err := b.graph(ctx, m.Name, platform)
+			if err != nil {
+				return nil, fmt.Errorf("image %q on %s: %w", m.Name, platform, err)
+			}
+			graphs = append(graphs, g)
+		}
+	}
+	if len(graphs) == 0 {
+		return nil, diag.Errorf(diag.Usage, "", "no template is for %s", strings.Join(onPlatforms, " or "))
+	}
+	display, done := b.host.Watch("building")
+	b.options.Progress = display
+	results, err := build.Build(ctx, b.options, graphs)
+	done()
+	if err != nil {
+		return nil, err
+	}
+	return results, b.compare(results)
+}
+
+func checkNames(set *spec.Set, names []string) error {
+	for _, n := range names {
+		if set.Image(n) == nil {
+			return diag.Errorf(diag.UnknownTemplate, "", "no template %q in the directory", n)
+		}
+	}
+	return nil
+}
+
+// builder is what every image of one build shares.
+type builder struct {
+	host    *Host
+	set     *spec.Set
+	lock    *lock.File
+	files   packageFiles
+	options build.Options
+	runs    string // the engine's own platform
+	version string // the engine's BuildKit
+	helper  []byte
+	inputs  map[digest.Digest]lock.Package
+	urls    map[digest.Digest]spec.File
+	effects map[string][]spec.Effect // by package SHA-256
+}
+
+// builder connects what a build needs, after checking that the lock is fresh for the
+// named images.
+func (h *Host) builder(ctx context.Context, set *spec.Set, f *lock.File, names []string) (*builder, error) {
+	if err := checkNames(set, names); err != nil {
+		return nil, err
+	}
+	if err := f.Fresh(set, names...); err != nil {
+		return nil, err
+	}
+	archives, err := h.archives()
+	if err != nil {
+		return nil, err
+	}
+	b := &builder{host: h, set: set, lock: f, files: archiveFiles(archives, set, f),
+		inputs: map[digest.Digest]lock.Package{}, urls: map[digest.Digest]spec.File{}, effects: map[string][]spec.Effect{}}
+	for _, m := range f.Images {
+		for _, p := range m.Packages {
+			b.inputs[digest.NewDigestFromEncoded(digest.SHA256, p.SHA256)] = p
+		}
+	}
+	for _, m := range set.Images {
+		for _, file := range m.Files {
+			if file.URL != "" {
+				b.urls[digest.NewDigestFromEncoded(digest.SHA256, file.SHA256)] = file
+			}
+		}
+	}
+	b.options.Open = func(ctx context.Context, d digest.Digest) (string, error) {
+		if p, ok := b.inputs[d]; ok {
+			return b.files(ctx, p)
+		}
+		if file, ok := b.urls[d]; ok {
+			return archives.Download(ctx, file.URL, file.SHA256)
+		}
+		return "", fmt.Errorf("the engine asked for %s, which is no input", d)
+	}
+	if b.options.Store, err = build.OpenStore(filepath.Join(h.Cache, "layers")); err != nil {
+		return nil, err
+	}
+	if b.options.Engine, err = h.dial(ctx); err != nil {
+		return nil, err
+	}
+	if err := b.ask(ctx); err != nil {
+		b.close()
+		return nil, err
+	}
+	return b, nil
+}
+
+func (b *builder) close() { b.options.Engine.Close() }
+
+// dial connects to the engine, starting the embedded one where it is needed.
+func (h *Host) dial(ctx context.Context) (*client.Client, error) {
+	if h.Engine != "" {
+		return engine.Dial(ctx, h.Engine, h.TLS)
+	}
+	endpoint, err := engine.Start(ctx, h.EngineOptions())
+	if err != nil {
+		return nil, err
+	}
+	return engine.Dial(ctx, endpoint.Address, engine.DialOptions{})
+}
+
+// EngineOptions say where the embedded engine of this host lives.
+func (h *Host) EngineOptions() engine.Options {
+	return engine.Options{
+		StateDir: filepath.Join(h.Cache, "engine"),
+		Exe:      h.Exe,
+		Env:      h.Environ,
+		UID:      h.UID,
+		Version:  h.Version,
+	}
+}
+
+// ask finds out what the engine is, and the layout program for the platform that it
+// runs programs on.
+func (b *builder) ask(ctx context.Context) error {
+	workers, err := b.options.Engine.ListWorkers(ctx)
+	if err != nil {
+		return diag.Errorf(diag.EngineConnect, "", "asking the engine for its platform: %w", err)
+	}
+	for _, w := range workers {
+		b.version = w.BuildkitVersion.Version
+		for _, p := range w.Platforms {
+			program, _, err := helper.Layout(p.Architecture)
+			if p.OS == "linux" && err == nil {
+				b.runs, b.helper = platforms.Format(platforms.Normalize(p)), program
+				return nil
+			}
+		}
+	}
+	return diag.Errorf(diag.EngineConnect, "Use an engine on linux/amd64 or linux/arm64.", "the engine runs on no platform that the layout program is built for")
+}
+
+func (b *builder) graph(ctx context.Context, name, platform string) (*build.Graph, error) {
+	for _, m := range b.set.Lineage(name) {
+		pin := b.lock.Find(m.Name, platform)
+		if pin == nil {
+			return nil, diag.Errorf(diag.LockMissing, "", "%s does not pin template %q for %s", lock.FileName, m.Name, platform)
+		}
+		effects, err := b.host.effectsOf(ctx, b.files, b.set, pin.Packages)
+		if err != nil {
+			return nil, err
+		}
+		for sum, e := range effects {
+			b.effects[sum] = e
+		}
+	}
+	return build.NewGraph(build.Input{
+		Set: b.set, Lock: b.lock, Image: name, Platform: platform,
+		Engine: b.runs, Helper: b.helper, Effects: b.effects,
+	})
+}
+
+// created is the date that an image carries.
+func (b *builder) created(name, platform string) (time.Time, error) {
+	t, err := time.Parse(time.RFC3339, b.lock.Find(name, platform).Created)
+	if err != nil {
+		return t, diag.Errorf(diag.LockMalformed, "", "reading the creation date of %q: %w", name, err)
+	}
+	return t, nil
+}
+
+// compare holds results to what the lock expects of them.
+func (b *builder) compare(results []*build.Result) error {
+	for _, r := range results {
+		for _, m := range r.Images {
+			if expected := b.lock.ExpectedOf(r.Name, m.Platform); expected != nil {
+				if err := b.options.Store.Check(m, *expected); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// Record puts what a build gave into the lock.
+func Record(f *lock.File, results []*build.Result) {
+	for _, r := range results {
+		f.Expected = slices.DeleteFunc(f.Expected, func(e lock.Expected) bool { return e.Name == r.Name })
+		f.Expected = append(f.Expected, lock.Expected{Name: r.Name, Manifest: r.Digest().String()})
+		for _, m := range r.Images {
+			e := lock.Expected{Name: r.Name, Platform: m.Platform, Manifest: m.Digest().String()}
+			for _, l := range m.Layers {
+				e.DiffIDs = append(e.DiffIDs, l.DiffID.String())
+			}
+			f.Expected = append(f.Expected, e)
+		}
+	}
+}

@@ -1,0 +1,176 @@
+package pipeline
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha512"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"forge/internal/debian/deb"
+	"forge/internal/diag"
+	"forge/internal/lock"
+	"forge/internal/rootfs"
+)
+
+// contentsVersion names the form of the cached records; another form, another folder.
+const contentsVersion = "v1"
+
+// maxCopyright bounds one copyright file, in bytes.
+const maxCopyright = 4 << 20
+
+// contents is what the pipeline must know of a package file beyond its digest.
+type contents struct {
+	Listing   *rootfs.Listing `json:"listing"`
+	SHA512    string          `json:"sha512"`
+	Copyright []byte          `json:"copyright,omitempty"`
+	DocOf     string          `json:"doc_of,omitempty"` // package whose copyright file counts, where the doc directory is a link to it
+}
+
+// scripts are the maintainer scripts of a package; all that a build must know of it.
+type scripts struct {
+	Scripts []deb.Script `json:"scripts"`
+}
+
+// contentsOf reads packages whole, once a digest; the result has the order of packages.
+func (h *Host) contentsOf(ctx context.Context, files packageFiles, packages []lock.Package) ([]*contents, error) {
+	return readAll(ctx, h, "contents", files, packages, readContents)
+}
+
+// scriptsOf reads the scripts of packages, once a digest, in the order of packages.
+func (h *Host) scriptsOf(ctx context.Context, files packageFiles, packages []lock.Package) ([]*scripts, error) {
+	return readAll(ctx, h, "scripts", files, packages, func(f *os.File, p *deb.Package) (*scripts, error) {
+		return &scripts{p.Scripts}, nil
+	})
+}
+
+// packageFiles finds the verified file of a package.
+type packageFiles func(ctx context.Context, p lock.Package) (string, error)
+
+// readAll gives what read makes of each package file, from the records in the cache
+// where they are there.
+func readAll[T any](ctx context.Context, h *Host, kind string, files packageFiles, packages []lock.Package, read func(*os.File, *deb.Package) (*T, error)) ([]*T, error) {
+	dir := filepath.Join(h.Cache, "packages", contentsVersion, kind)
+	out := make([]*T, len(packages))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(4)
+	for i, p := range packages {
+		record := filepath.Join(dir, p.SHA256+".json")
+		if v, ok := readRecord[T](record); ok {
+			out[i] = v
+			continue
+		}
+		group.Go(func() error {
+			name, err := files(ctx, p)
+			if err != nil {
+				return err
+			}
+			v, err := openPackage(name, read)
+			if err != nil {
+				return fmt.Errorf("reading package %s %s: %w", p.Name, p.Version, err)
+			}
+			out[i] = v
+			return writeRecord(record, v)
+		})
+	}
+	return out, group.Wait()
+}
+
+func openPackage[T any](name string, read func(*os.File, *deb.Package) (*T, error)) (*T, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, diag.Errorf(diag.Disk, "", "opening a package: %w", err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, diag.Errorf(diag.Disk, "", "opening a package: %w", err)
+	}
+	p, err := deb.Open(f, info.Size())
+	if err != nil {
+		return nil, err
+	}
+	return read(f, p)
+}
+
+// readRecord reads a cached record; one that cannot be read is none.
+func readRecord[T any](name string) (*T, bool) {
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return nil, false
+	}
+	v := new(T)
+	return v, json.Unmarshal(data, v) == nil
+}
+
+func writeRecord(name string, v any) error {
+	data, err := json.Marshal(v)
+	if err == nil {
+		err = os.MkdirAll(filepath.Dir(name), 0o755)
+	}
+	var tmp *os.File
+	if err == nil {
+		tmp, err = os.CreateTemp(filepath.Dir(name), ".new-*")
+	}
+	if err != nil {
+		return diag.Errorf(diag.Disk, "", "writing to the cache: %w", err)
+	}
+	defer os.Remove(tmp.Name())
+	_, err = tmp.Write(data)
+	if err = errors.Join(err, tmp.Close()); err == nil {
+		err = os.Rename(tmp.Name(), name)
+	}
+	if err != nil {
+		return diag.Errorf(diag.Disk, "", "writing to the cache: %w", err)
+	}
+	return nil
+}
+
+func readContents(f *os.File, p *deb.Package) (*contents, error) {
+	listing, err := rootfs.List(p)
+	if err != nil {
+		return nil, err
+	}
+	c := &contents{Listing: listing}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return nil, diag.Errorf(diag.Disk, "", "reading a package: %w", err)
+	}
+	sum := sha512.New()
+	if _, err := io.Copy(sum, f); err != nil {
+		return nil, diag.Errorf(diag.Disk, "", "reading a package: %w", err)
+	}
+	c.SHA512 = hex.EncodeToString(sum.Sum(nil))
+	c.Copyright, c.DocOf, err = readCopyright(p, listing.Package)
+	return c, err
+}
+
+// readCopyright finds a package's copyright file (Debian policy 12.5), or the package
+// that its doc directory is a link to.
+func readCopyright(p *deb.Package, name string) (text []byte, of string, err error) {
+	dir := path.Join("usr/share/doc", name)
+	err = p.Data(func(e deb.Entry, content io.Reader) error {
+		switch {
+		case e.Type == deb.Symlink && e.Path == dir:
+			of = path.Base(e.Target)
+		case e.Type == deb.File && e.Path == dir+"/copyright":
+			var b bytes.Buffer
+			if _, err := io.Copy(&b, io.LimitReader(content, maxCopyright)); err != nil {
+				return err
+			}
+			text = b.Bytes()
+		case e.Type == deb.Symlink && e.Path == dir+"/copyright" && strings.Count(e.Target, "/") > 0:
+			of = path.Base(path.Dir(e.Target))
+		}
+		return nil
+	})
+	return text, of, err
+}
