@@ -54,6 +54,10 @@ func (d *Disk) Put(n int, e *Entry, content io.Reader) error {
 }
 
 func (d *Disk) put(l *lane, e *Entry, content io.Reader) error {
+	name := base(e.Path)
+	if name == "" || name == "." || name == ".." {
+		return unix.EINVAL
+	}
 	dir, err := d.enter(l, parent(e.Path))
 	if errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
 		return d.clashed(e.Path, content)
@@ -61,7 +65,6 @@ func (d *Disk) put(l *lane, e *Entry, content io.Reader) error {
 	if err != nil {
 		return err
 	}
-	name := base(e.Path)
 	switch e.Type {
 	case TypeFile:
 		err = writeFile(dir, name, e, content, l.buf)
@@ -123,8 +126,14 @@ func (d *Disk) hardlink(target string, dir int, name string) error {
 func walk(root int, dir string, create bool) (int, error) {
 	fd := root
 	for name := range strings.SplitSeq(strings.Trim(dir, "/"), "/") {
-		if name == "" {
+		switch name {
+		case "":
 			name = "."
+		case "..":
+			if fd != root {
+				unix.Close(fd)
+			}
+			return -1, unix.EINVAL
 		}
 		next, err := openat(fd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 		if create && errors.Is(err, unix.ENOENT) {

@@ -49,6 +49,7 @@ type tarReader struct {
 	left    int64 // bytes of the current content not read
 	pad     int64 // bytes of padding after it
 	entries int
+	limit   int64 // bytes of the whole tar
 }
 
 func newTarReader(r io.Reader, suffix string, limit int64) (*tarReader, error) {
@@ -56,7 +57,7 @@ func newTarReader(r io.Reader, suffix string, limit int64) (*tarReader, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &tarReader{r: bufio.NewReaderSize(&plainReader{r: plain, left: limit}, 128<<10), close: done}, nil
+	return &tarReader{r: bufio.NewReaderSize(&plainReader{r: plain, left: limit}, 128<<10), close: done, limit: limit}, nil
 }
 
 func (t *tarReader) Read(b []byte) (int, error) {
@@ -213,6 +214,9 @@ func (t *tarReader) entry(kind byte, size int64, name, link string) (Entry, erro
 	case File, Directory, Symlink, Hardlink:
 	default:
 		return e, malformed("entry %q has the type %q; packages hold only files, directories and links", name, kind)
+	}
+	if size > t.limit {
+		return e, tooLarge("entry %q has %d bytes", name, size)
 	}
 	if e.Type != File && size != 0 {
 		return e, malformed("entry %q is no file but has content", name)
