@@ -25,7 +25,7 @@ import (
 	"forge/internal/diag"
 )
 
-// Format says in which forms evidence is written.
+// Format says in which forms evidence is written; the zero value means Both.
 type Format string
 
 // The formats of --evidence-format.
@@ -46,8 +46,8 @@ func ParseFormat(s string) (Format, error) {
 	return "", diag.Errorf(diag.Usage, "Choose both, bundle or legacy.", "unknown evidence format %q", s)
 }
 
-func (f Format) legacy() bool { return f == Both || f == Legacy }
-func (f Format) bundle() bool { return f == Both || f == Bundle }
+func (f Format) legacy() bool { return f != Bundle }
+func (f Format) bundle() bool { return f != Legacy }
 
 const (
 	mediaBundle        types.MediaType = "application/vnd.dev.sigstore.bundle.v0.3+json"

@@ -167,7 +167,7 @@ func referrers(t *testing.T, d name.Digest) []v1.Descriptor {
 func TestRoundTrip(t *testing.T) {
 	ours, theirs := keys(t)
 	for _, referrersAPI := range []bool{true, false} {
-		for _, f := range []Format{Both, Bundle, Legacy} {
+		for _, f := range []Format{"", Both, Bundle, Legacy} {
 			t.Run(fmt.Sprintf("%s, referrers %t", f, referrersAPI), func(t *testing.T) {
 				b := newBench(t, referrersAPI)
 				if n := b.attach(ours, f); n == 0 {
@@ -180,7 +180,7 @@ func TestRoundTrip(t *testing.T) {
 				if !rep.Verified || len(rep.Checked) != 3 || rep.Checked[1].Packages != 2 {
 					t.Errorf("Verify gave %+v", rep)
 				}
-				want := map[Format]int{Both: 2, Bundle: 1, Legacy: 1}[f]
+				want := map[Format]int{"": 2, Both: 2, Bundle: 1, Legacy: 1}[f]
 				for _, c := range rep.Checked {
 					for _, p := range c.Evidence {
 						if len(p.Forms) != want || p.Key != ours.Fingerprint() {
