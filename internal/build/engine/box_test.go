@@ -114,32 +114,55 @@ func TestFailureAndCancel(t *testing.T) {
 func TestBoxDiesWithTheEngine(t *testing.T) {
 	o := testOptions(t)
 	e := start(t, o)
+	box, _ := hang(t, e)
+	if err := syscall.Kill(e.PID, syscall.SIGKILL); err != nil {
+		t.Error(err)
+	}
+	waitDead(t, box)
+}
+
+func TestBoxDiesWithItsClient(t *testing.T) {
+	o := testOptions(t)
+	e := start(t, o)
+	box, c := hang(t, e)
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+	waitDead(t, box)
+	build(t, dial(t, e.Address), treeGraph(t))
+}
+
+// hang runs a box that never ends by itself, and returns its process and the client
+// that waits for it.
+func hang(t *testing.T, e *Endpoint) (box string, c *client.Client) {
+	t.Helper()
 	def := marshal(t, run(probe(t).source, llb.Args([]string{"/tool/probe", "hang", "/out"})).AddMount("/out", llb.Scratch()))
 	ch := make(chan *client.SolveStatus)
 	c, opt := dial(t, e.Address), probe(t).opt()
-	done := make(chan error, 1)
-	go func() {
-		_, err := c.Solve(context.WithoutCancel(t.Context()), def, opt, ch)
-		done <- err
-	}()
-	var boxes []string
+	go func() { _, _ = c.Solve(context.WithoutCancel(t.Context()), def, opt, ch) }()
 	for s := range ch {
 		for _, l := range s.Logs {
-			if bytes.Contains(l.Data, []byte("hanging")) {
-				boxes = children(t, e.PID)
-				if err := syscall.Kill(e.PID, syscall.SIGKILL); err != nil {
-					t.Error(err)
-				}
+			if !bytes.Contains(l.Data, []byte("hanging")) {
+				continue
 			}
+			go func() {
+				for range ch { // Solve must not block on it
+				}
+			}()
+			boxes := children(t, e.PID)
+			if len(boxes) != 1 {
+				t.Fatalf("the engine has boxes %v, want one", boxes)
+			}
+			return boxes[0], c
 		}
 	}
-	if err := <-done; err == nil {
-		t.Error("the solve survived its engine")
-	}
-	if len(boxes) != 1 {
-		t.Fatalf("the engine had boxes %v, want one", boxes)
-	}
-	for alive(boxes[0]) {
+	t.Fatal("the box did not start")
+	return "", nil
+}
+
+func waitDead(t *testing.T, pid string) {
+	t.Helper()
+	for alive(pid) {
 		if err := pause(t.Context(), pollInterval); err != nil {
 			t.Fatal(err)
 		}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/moby/buildkit/client"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 )
 
 // The test program is also the engine it starts, as forge is.
@@ -75,6 +76,9 @@ func TestStartStatusStop(t *testing.T) {
 	e := start(t, o)
 	if !e.Started {
 		t.Error("the first Start did not start the engine")
+	}
+	if sid, err := unix.Getsid(e.PID); err != nil || sid != e.PID {
+		t.Errorf("the engine's session is %d, %v: Ctrl-C at this terminal would reach it", sid, err)
 	}
 	again := start(t, o)
 	if again.Started || again.PID != e.PID {
