@@ -100,8 +100,11 @@ func decode(raw []byte, isIndex bool) (manifest, error) {
 	return m, nil
 }
 
-// unambiguous refuses a top-level key that is there twice, in whatever case: readers
-// differ in which of the two they believe.
+// manifestKeys are the top-level keys that decide what a manifest is.
+var manifestKeys = []string{"schemaVersion", "mediaType", "config", "layers", "manifests", "subject", "artifactType"}
+
+// unambiguous refuses a top-level key that is there twice or in another case: readers
+// differ in what they make of it.
 func unambiguous(raw []byte) error {
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	if _, err := dec.Token(); err != nil {
@@ -118,6 +121,11 @@ func unambiguous(raw []byte) error {
 			return fmt.Errorf("%w: manifest has %q twice", errContent, key)
 		}
 		seen[strings.ToLower(key)] = true
+		for _, known := range manifestKeys {
+			if strings.EqualFold(key, known) && key != known {
+				return fmt.Errorf("%w: manifest has %q for %q", errContent, key, known)
+			}
+		}
 		var skip json.RawMessage
 		if err := dec.Decode(&skip); err != nil {
 			return fmt.Errorf("%w: manifest: %v", errContent, err)

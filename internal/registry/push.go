@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
@@ -203,9 +202,8 @@ func startOver(err error) bool {
 	}
 	var answer *ggcr.Error
 	if errors.As(err, &answer) {
-		session := answer.Request != nil && strings.Contains(answer.Request.URL.Path, "/blobs/uploads/") &&
-			answer.Request.Method != http.MethodPost
-		return session && (answer.StatusCode == http.StatusNotFound || answer.Request.Method == http.MethodPatch && temporary(answer.StatusCode))
+		return answer.Request != nil && inSession(answer.Request) &&
+			(answer.StatusCode == http.StatusNotFound || temporary(answer.StatusCode))
 	}
 	return cut(err)
 }

@@ -49,7 +49,11 @@ func (c *Client) Confirm(ctx context.Context, d name.Digest) error {
 	if err != nil {
 		return fault(err, host, "reading back %q", d)
 	}
-	set, err := collect(ctx, src, v1.Descriptor{Digest: h})
+	var set *contents
+	err = c.again(ctx, func() (err error) {
+		set, err = collect(ctx, src, v1.Descriptor{Digest: h})
+		return err
+	})
 	if err != nil {
 		return fault(err, host, "reading back %q", d)
 	}

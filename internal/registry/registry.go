@@ -12,6 +12,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
@@ -88,6 +89,9 @@ func (c *Client) Remote(ctx context.Context) []remote.Option {
 // Reference parses HOST/REPOSITORY:TAG or HOST/REPOSITORY@DIGEST. The error is ReferenceInvalid.
 func (c *Client) Reference(text string) (name.Reference, error) {
 	ref, err := name.ParseReference(text, c.nameOptions(text)...)
+	if err == nil {
+		err = plainPath(ref.Context())
+	}
 	if err != nil {
 		return nil, diag.Errorf(diag.ReferenceInvalid, "", "reading reference %q: %w", text, err)
 	}
@@ -97,11 +101,24 @@ func (c *Client) Reference(text string) (name.Reference, error) {
 // Repository parses HOST/REPOSITORY. The error is ReferenceInvalid.
 func (c *Client) Repository(text string) (name.Repository, error) {
 	repo, err := name.NewRepository(text, append(c.nameOptions(text), name.StrictValidation)...)
+	if err == nil {
+		err = plainPath(repo)
+	}
 	if err != nil {
 		return name.Repository{}, diag.Errorf(diag.ReferenceInvalid,
 			"Write HOST/REPOSITORY, without a tag.", "reading repository %q: %w", text, err)
 	}
 	return repo, nil
+}
+
+// plainPath refuses a repository that would lead an HTTP path elsewhere.
+func plainPath(repo name.Repository) error {
+	for part := range strings.SplitSeq(repo.RepositoryStr(), "/") {
+		if strings.Trim(part, ".") == "" {
+			return fmt.Errorf("%q is no part of a repository's name", part)
+		}
+	}
+	return nil
 }
 
 func (c *Client) nameOptions(text string) []name.Option {

@@ -42,8 +42,8 @@ type exhausted struct{ error }
 func (e exhausted) Unwrap() error { return e.error }
 
 // RoundTrip sends a request, again where that is safe and may help: on a cut
-// connection, on 408, 429 and 5xx, as often as Options.Tries. An upload's data is
-// never sent twice to one place; whoever uploads starts over.
+// connection, on 408, 429 and 5xx, as often as Options.Tries. What is within an upload
+// is not sent twice to one place; whoever uploads starts over.
 func (t *wire) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err := t.admit(req); err != nil {
 		if req.Body != nil {
@@ -134,11 +134,18 @@ func cut(err error) bool {
 		strings.Contains(err.Error(), "server closed idle connection")
 }
 
+// replayable tells whether a request may be sent again as it is. An upload's data and
+// its end may not: the session may hold some of it, or be over.
 func replayable(req *http.Request) bool {
-	if req.Body == nil || req.Body == http.NoBody {
-		return true
+	if inSession(req) {
+		return false
 	}
-	return req.GetBody != nil && req.Method != http.MethodPatch
+	return req.Body == nil || req.Body == http.NoBody || req.GetBody != nil
+}
+
+// inSession tells whether a request is within an upload that has begun.
+func inSession(req *http.Request) bool {
+	return req.Method == http.MethodPatch || req.Method == http.MethodPut && !strings.Contains(req.URL.Path, "/manifests/")
 }
 
 // admit refuses requests that a registry must not be able to cause.
