@@ -56,6 +56,13 @@ func (s *Server) Put(name string, f Files) {
 	s.all[name] = f
 }
 
+// Files gives the archive published under a name.
+func (s *Server) Files(name string) Files {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.all[name]
+}
+
 // Root is the address of an archive.
 func (s *Server) Root(name string) string { return s.URL + "/" + name }
 
