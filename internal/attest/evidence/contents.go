@@ -25,10 +25,10 @@ import (
 // Bounds on reading an image's layers.
 const (
 	maxLayers   = 512
-	maxUnpacked = 32 << 30  // bytes of all layers, decompressed
+	maxUnpacked = 32 << 30  // bytes of all layers, packed and unpacked
 	maxEntries  = 8_000_000 // tar entries of all layers
 	maxStatus   = 16 << 20  // bytes of one dpkg status file
-	maxStatuses = 256 << 20 // bytes of all of them
+	maxStatuses = 64 << 20  // bytes of all of them
 	maxWindow   = 128 << 20 // zstd window
 )
 
@@ -151,14 +151,12 @@ func (c *contents) entry(name string, h *tar.Header, r io.Reader, own map[string
 	case strings.HasPrefix(base, ".wh."):
 		c.hide(path.Join(dir, strings.TrimPrefix(base, ".wh.")), false)
 		return nil
-	case h.Typeflag == tar.TypeDir:
-		return nil
-	case name == statusDir || strings.HasPrefix(statusDir, name+"/"):
+	case isStatus(name) && h.Typeflag != tar.TypeReg:
+		return diag.Errorf(diag.SBOMDiffers, "", "it is one of dpkg's records, and not a regular file")
+	case h.Typeflag != tar.TypeDir && (name == statusDir || strings.HasPrefix(statusDir, name+"/")):
 		return diag.Errorf(diag.SBOMDiffers, "", "it stands where dpkg's records are, and is not a directory")
 	case !isStatus(name):
 		return nil
-	case h.Typeflag != tar.TypeReg:
-		return diag.Errorf(diag.SBOMDiffers, "", "it is one of dpkg's records, and not a regular file")
 	}
 	if h.Size > maxStatus || h.Size > c.status {
 		return diag.Errorf(diag.TooLarge, "", "%d bytes are more than is read", h.Size)

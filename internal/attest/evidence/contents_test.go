@@ -74,6 +74,7 @@ func TestPackagesRefuses(t *testing.T) {
 		{"records behind a link", layer(t, "gzip", entry{"var/lib/dpkg/status.d", "/tmp", tar.TypeSymlink}), diag.SBOMDiffers},
 		{"parent a link", layer(t, "gzip", entry{"var", "/tmp", tar.TypeSymlink}), diag.SBOMDiffers},
 		{"record a link", layer(t, "gzip", entry{a.name, "/etc/passwd", tar.TypeSymlink}), diag.SBOMDiffers},
+		{"record a directory", layer(t, "gzip", entry{a.name, "", tar.TypeDir}), diag.SBOMDiffers},
 		{"record without a version", layer(t, "gzip", file(a.name, "Package: a\nArchitecture: all\n")), diag.SBOMDiffers},
 		{"record with a doubled field", layer(t, "gzip", file(a.name, a.body+"Version: 2\n")), diag.SBOMDiffers},
 		{"huge record", layer(t, "gzip", file(a.name, strings.Repeat("x", maxStatus+1))), diag.TooLarge},

@@ -64,10 +64,10 @@ const (
 
 // Bounds on what one manifest's evidence may be.
 const (
-	maxPieces   = 256       // referrers, or layers of one .sig or .att manifest
-	maxManifest = 4 << 20   // bytes of one manifest
-	maxBlob     = 64 << 20  // bytes of one bundle, envelope or SBOM
-	maxTotal    = 256 << 20 // bytes of all of them together
+	maxPieces   = 256      // referrers, or layers of one .sig or .att manifest
+	maxManifest = 4 << 20  // bytes of one manifest
+	maxBlob     = 32 << 20 // bytes of one bundle, envelope or SBOM
+	maxTotal    = 96 << 20 // bytes of all of them together
 )
 
 // repo is one repository as read and written with the caller's options.

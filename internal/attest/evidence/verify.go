@@ -2,6 +2,7 @@ package evidence
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -84,7 +85,7 @@ func (r *repo) targets(ctx context.Context, d name.Digest) ([]target, error) {
 		return nil, fault(err, "reading", d)
 	}
 	if desc.MediaType.IsImage() {
-		return []target{{d, "image", true}}, nil
+		return oneImage(desc, d)
 	}
 	if !desc.MediaType.IsIndex() {
 		return nil, diag.Errorf(diag.EvidenceMissing, "", "verifying %s: it is neither an image nor an index but %.80q", d, desc.MediaType)
@@ -105,6 +106,20 @@ func (r *repo) targets(ctx context.Context, d name.Digest) ([]target, error) {
 		out = append(out, target{d.Context().Digest(m.Digest.String()), platform, true})
 	}
 	return out, nil
+}
+
+// oneImage is the target of a reference to an image itself.
+func oneImage(desc *remote.Descriptor, d name.Digest) ([]target, error) {
+	img, err := desc.Image()
+	if err != nil {
+		return nil, fault(err, "reading", d)
+	}
+	config, err := img.ConfigFile()
+	if err != nil {
+		return nil, fault(err, "reading the config of", d)
+	}
+	platform := v1.Platform{OS: config.OS, Architecture: config.Architecture, Variant: config.Variant}
+	return []target{{d, cmp.Or(platform.String(), "unknown"), true}}, nil
 }
 
 func parseIndex(data []byte) (*v1.IndexManifest, error) {
@@ -203,6 +218,9 @@ func (r *repo) checkSBOMs(ctx context.Context, c *Checked, t target, signed []st
 	desc, err := r.puller.Get(ctx, t.digest)
 	if err != nil {
 		return fault(err, "reading", t.digest)
+	}
+	if _, err := parseManifest(desc.Manifest); err != nil {
+		return diag.Errorf(diag.RegistryFault, "", "reading %s: %w", t.digest, err)
 	}
 	img, err := desc.Image()
 	if err != nil {
