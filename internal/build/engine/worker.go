@@ -139,6 +139,9 @@ func gcPolicy(maxDisk int64) []client.PruneInfo {
 	return []client.PruneInfo{{All: true, MaxUsedSpace: maxDisk, MinFreeSpace: minFree}}
 }
 
+// Platforms is the machine's own: BuildKit would try out emulators on every question.
+func (w *boxWorker) Platforms(bool) []ocispecs.Platform { return w.WorkerOpt.Platforms }
+
 // ResolveOp refuses commands that the box does not run, before anything is done for them.
 func (w *boxWorker) ResolveOp(v solver.Vertex, s frontend.FrontendLLBBridge, sm *session.Manager, proxy worker.ProxyOpt) (solver.Op, error) {
 	if op, ok := v.Sys().(*pb.Op); ok {
