@@ -116,7 +116,7 @@ Start with:
 	root.SetCompletionCommandGroupID("more")
 	root.AddCommand(
 		newValidate(e), newFmt(e), newLock(e), newBuild(e), newPublish(e), newKeys(e),
-		newVerify(e), 
+		newVerify(e), newInspect(e), newSelftest(e),
 		newEngine(e), newVersion(e), newDocs(e),
 	)
 	return root
