@@ -9,7 +9,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"hash"
 	"io"
@@ -51,7 +50,11 @@ func scanLayer(ctx context.Context, src source, d v1.Descriptor, diffID string) 
 		return records{}, err
 	}
 	defer rc.Close()
-	plain, err := decompress(rc)
+	in := &noting{Reader: rc}
+	plain, err := decompress(in)
+	if in.err != nil {
+		return records{}, in.err
+	}
 	if err != nil {
 		return records{}, fmt.Errorf("%w: layer %s: %v", errContent, d.Digest, err)
 	}
@@ -65,13 +68,13 @@ func scanLayer(ctx context.Context, src source, d v1.Descriptor, diffID string) 
 		_, err = io.Copy(io.Discard, body)
 	}
 	if err == nil && sum.n <= maxExpanded {
-		_, err = io.Copy(io.Discard, rc)
+		_, err = io.Copy(io.Discard, in)
 	}
 	switch {
 	case sum.n > maxExpanded:
 		return records{}, fmt.Errorf("%w: layer %s expands to more than %s", errContent, d.Digest, Bytes(maxExpanded))
-	case errors.Is(err, errContent) || ctx.Err() != nil || err != nil && cut(err):
-		return records{}, err
+	case in.err != nil:
+		return records{}, in.err
 	case err != nil:
 		return records{}, fmt.Errorf("%w: layer %s: %v", errContent, d.Digest, err)
 	}
@@ -194,6 +197,21 @@ func installed(data []byte) []Package {
 		}
 	}
 	return list
+}
+
+// noting remembers what went wrong in reading, so that a connection that was cut is
+// told from content that ends early.
+type noting struct {
+	io.Reader
+	err error
+}
+
+func (n *noting) Read(p []byte) (int, error) {
+	k, err := n.Reader.Read(p)
+	if err != nil && err != io.EOF {
+		n.err = err
+	}
+	return k, err
 }
 
 // counter hashes and counts.

@@ -17,8 +17,7 @@ func WriteText(w io.Writer, in Inspection) error {
 	line := func(label, format string, args ...any) {
 		writeLine(&b, label, fmt.Sprintf(format, args...))
 	}
-	b.WriteString(clip(scrub(in.Reference), width) + "\n\n")
-	line("digest", "%s", in.Digest)
+	b.WriteString(clip(scrub(in.Reference), width) + "\n" + in.Digest + "\n")
 	writePlatforms(&b, in.Platforms)
 	for i, p := range in.Platforms {
 		if i > 0 && sameConfig(p, in.Platforms[0]) {
@@ -55,7 +54,7 @@ func writeLine(b *strings.Builder, label, value string) {
 }
 
 func writePlatforms(b *strings.Builder, platforms []Platform) {
-	b.WriteString("\nplatform      digest                     size  unpacked  layers  packages\n")
+	b.WriteString("\nplatform       digest             size   unpacked  layers  packages\n")
 	for _, p := range platforms {
 		packages := "unknown"
 		if p.Packages != nil {
@@ -65,7 +64,7 @@ func writePlatforms(b *strings.Builder, platforms []Platform) {
 		if p.Unknown == "" {
 			unpacked = Bytes(p.Uncompressed)
 		}
-		fmt.Fprintf(b, "%-13s %s  %9s %9s  %6d  %8s\n", clip(scrub(p.Platform), 13), short(p.Digest), Bytes(p.Size), unpacked, len(p.Layers), packages)
+		fmt.Fprintf(b, "%-13s  %-12s %10s %10s  %6d  %8s\n", clip(scrub(p.Platform), 13), short(p.Digest), Bytes(p.Size), unpacked, len(p.Layers), packages)
 	}
 }
 
@@ -76,7 +75,7 @@ func writeLayers(b *strings.Builder, p Platform) {
 			fmt.Fprintf(b, "  and %d more\n", len(p.Layers)-i)
 			break
 		}
-		fmt.Fprintf(b, "  %s %9s  %s\n", short(l.Digest), Bytes(l.Size), clip(scrub(l.CreatedBy), width-35))
+		fmt.Fprintf(b, "  %-12s %9s  %s\n", short(l.Digest), Bytes(l.Size), clip(scrub(l.CreatedBy), width-26))
 	}
 }
 
@@ -155,7 +154,11 @@ func first(i int, label string) string {
 	return ""
 }
 
-func short(digest string) string { return clip(digest, 7+12) }
+// short is a digest's first 12 hex digits, enough to find it in the JSON.
+func short(digest string) string {
+	_, hex, _ := strings.Cut(digest, ":")
+	return hex[:min(12, len(hex))]
+}
 
 func clip(s string, n int) string {
 	if r := []rune(s); len(r) > n {
