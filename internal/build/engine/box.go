@@ -145,27 +145,9 @@ func (x *boxExecutor) runIn(ctx context.Context, root bind, binds []bind, p exec
 	defer stderr.Close()
 	var state *os.ProcessState
 	onThrowawayThread(func() {
-		if err = x.enter(root, binds, p.Meta.Cwd); err != nil {
-			return
+		if err = x.enter(root, binds, p.Meta.Cwd); err == nil {
+			state, err = runHere(ctx, p.Meta, []*os.File{null, stdout, stderr}, started)
 		}
-		var proc *os.Process
-		proc, err = os.StartProcess(p.Meta.Args[0], p.Meta.Args, &os.ProcAttr{
-			Dir:   filepath.Join("/", p.Meta.Cwd),
-			Env:   p.Meta.Env,
-			Files: []*os.File{null, stdout, stderr},
-			Sys: &syscall.SysProcAttr{
-				Setsid:     true,
-				Cloneflags: syscall.CLONE_NEWPID,
-				Pdeathsig:  syscall.SIGKILL, // bound to this thread, which waits below
-			},
-		})
-		if err != nil {
-			return
-		}
-		started()
-		stop := context.AfterFunc(ctx, func() { _ = proc.Kill() })
-		state, err = proc.Wait()
-		stop()
 	})
 	err = errors.Join(err, stdout.Close(), stderr.Close())
 	drainOut()
@@ -174,6 +156,26 @@ func (x *boxExecutor) runIn(ctx context.Context, root bind, binds []bind, p exec
 		return fmt.Errorf("running %s in a box: %w", p.Meta.Args[0], err)
 	}
 	return exitError(ctx, state, p.Meta.ValidExitCodes)
+}
+
+// runHere runs the program from inside the box, as the first of its process namespace.
+func runHere(ctx context.Context, m executor.Meta, files []*os.File, started func()) (*os.ProcessState, error) {
+	p, err := os.StartProcess(m.Args[0], m.Args, &os.ProcAttr{
+		Dir:   filepath.Join("/", m.Cwd),
+		Env:   m.Env,
+		Files: files,
+		Sys: &syscall.SysProcAttr{
+			Setsid:     true,
+			Cloneflags: syscall.CLONE_NEWPID,
+			Pdeathsig:  syscall.SIGKILL, // bound to this thread, which waits below
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	started()
+	defer context.AfterFunc(ctx, func() { _ = p.Kill() })()
+	return p.Wait()
 }
 
 // forward makes a pipe whose reader end is copied to w, which it closes; wait returns

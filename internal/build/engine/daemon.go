@@ -13,6 +13,7 @@ import (
 	"github.com/moby/buildkit/solver"
 	"github.com/moby/buildkit/solver/bboltcachestorage"
 	"github.com/moby/buildkit/util/apicaps"
+	"github.com/moby/buildkit/util/db"
 	"github.com/moby/buildkit/util/db/boltutil"
 	"github.com/moby/buildkit/util/grpcerrors"
 	_ "github.com/moby/buildkit/util/grpcutil/encoding/proto" // BuildKit's own codec, much faster than gRPC's
@@ -33,7 +34,6 @@ func newDaemon(ctx context.Context, s settings) (_ *daemon, err error) {
 	version.Package, version.Version, version.Revision = v.Package, v.Version, v.Revision
 	apicaps.ExportedProduct = "buildkit"
 
-	root := filepath.Join(s.StateDir, cacheName)
 	sessions, err := session.NewManager()
 	if err != nil {
 		return nil, err
@@ -55,16 +55,10 @@ func newDaemon(ctx context.Context, s settings) (_ *daemon, err error) {
 	if err := workers.Add(w); err != nil {
 		return nil, err
 	}
-	cacheDB, err := bboltcachestorage.NewStore(filepath.Join(root, "cache.db"))
+	cacheDB, historyDB, err := openCacheDBs(filepath.Join(s.StateDir, cacheName), closer)
 	if err != nil {
-		return nil, fmt.Errorf("opening the build cache: %w", err)
+		return nil, err
 	}
-	closer.add(cacheDB.Close)
-	historyDB, err := boltutil.SafeOpen(filepath.Join(root, "history.db"), 0o600, unsynced())
-	if err != nil {
-		return nil, fmt.Errorf("opening the build history: %w", err)
-	}
-	closer.add(historyDB.Close)
 	c, err := control.NewController(control.Opt{
 		SessionManager:   sessions,
 		WorkerController: workers,
@@ -82,6 +76,21 @@ func newDaemon(ctx context.Context, s settings) (_ *daemon, err error) {
 		return nil, err
 	}
 	return &daemon{controller: c, worker: w}, nil
+}
+
+// openCacheDBs opens the solver's cache keys and the history of builds.
+func openCacheDBs(root string, closer *closers) (*bboltcachestorage.Store, db.DB, error) {
+	cacheDB, err := bboltcachestorage.NewStore(filepath.Join(root, "cache.db"))
+	if err != nil {
+		return nil, nil, fmt.Errorf("opening the build cache: %w", err)
+	}
+	closer.add(cacheDB.Close)
+	historyDB, err := boltutil.SafeOpen(filepath.Join(root, "history.db"), 0o600, unsynced())
+	if err != nil {
+		return nil, nil, fmt.Errorf("opening the build history: %w", err)
+	}
+	closer.add(historyDB.Close)
+	return cacheDB, historyDB, nil
 }
 
 func (d *daemon) close() error {

@@ -52,23 +52,13 @@ func newWorker(ctx context.Context, c settings) (_ *boxWorker, err error) {
 			err = errors.Join(err, closer.close())
 		}
 	}()
-	snapshotter, name, err := newSnapshotter(filepath.Join(root, "snapshots"))
+	mdb, snapshotter, err := openContainerd(ctx, root, closer)
 	if err != nil {
-		return nil, fmt.Errorf("opening snapshots: %w", err)
+		return nil, fmt.Errorf("opening snapshots and content: %w", err)
 	}
-	closer.add(snapshotter.Close)
-	store, err := newUnsyncedStore(filepath.Join(root, "content"))
+	id, err := base.ID(root)
 	if err != nil {
-		return nil, fmt.Errorf("opening the content store: %w", err)
-	}
-	db, err := bolt.Open(filepath.Join(root, "containerdmeta.db"), 0o600, unsynced())
-	if err != nil {
-		return nil, fmt.Errorf("opening metadata: %w", err)
-	}
-	closer.add(db.Close)
-	mdb := ctdmetadata.NewDB(db, store, map[string]snapshots.Snapshotter{name: snapshotter})
-	if err := mdb.Init(ctx); err != nil {
-		return nil, fmt.Errorf("opening metadata: %w", err)
+		return nil, err
 	}
 	md, err := metadata.NewStore(filepath.Join(root, "metadata_v2.db"))
 	if err != nil {
@@ -77,21 +67,17 @@ func newWorker(ctx context.Context, c settings) (_ *boxWorker, err error) {
 	if b, ok := md.DB().(*bolt.DB); ok {
 		b.NoSync = true
 	}
-	id, err := base.ID(root)
-	if err != nil {
-		return nil, err
-	}
 	cs := containerdsnapshot.NewContentStore(mdb.ContentStore(), ctdNamespace)
 	w, err := base.NewWorker(ctx, base.WorkerOpt{
 		ID:               id,
 		Root:             root,
-		Labels:           map[string]string{wlabel.Executor: "box", wlabel.Snapshotter: name},
+		Labels:           map[string]string{wlabel.Executor: "box", wlabel.Snapshotter: snapshotter},
 		Platforms:        []ocispecs.Platform{platforms.Normalize(platforms.DefaultSpec())},
 		GCPolicy:         gcPolicy(c.MaxDisk),
 		BuildkitVersion:  Version(c.Version),
 		NetworkProviders: map[pb.NetMode]network.Provider{pb.NetMode_NONE: network.NewNoneProvider()},
 		Executor:         &boxExecutor{stage: filepath.Join(c.StateDir, tempName, "stage")},
-		Snapshotter:      containerdsnapshot.NewSnapshotter(name, mdb.Snapshotter(name), ctdNamespace, nil),
+		Snapshotter:      containerdsnapshot.NewSnapshotter(snapshotter, mdb.Snapshotter(snapshotter), ctdNamespace, nil),
 		ContentStore:     cs,
 		Applier:          winlayers.NewFileSystemApplierWithWindows(cs, apply.NewFileSystemApplier(cs)),
 		Differ:           winlayers.NewWalkingDiffWithWindows(cs, walking.NewWalkingDiff(cs)),
@@ -104,6 +90,27 @@ func newWorker(ctx context.Context, c settings) (_ *boxWorker, err error) {
 		return nil, errors.Join(err, md.Close())
 	}
 	return &boxWorker{Worker: w, close: closer.close}, nil
+}
+
+// openContainerd opens what containerd would keep for a worker: snapshots, content and
+// the database over both. It returns the snapshotter's name.
+func openContainerd(ctx context.Context, root string, closer *closers) (*ctdmetadata.DB, string, error) {
+	snapshotter, name, err := newSnapshotter(filepath.Join(root, "snapshots"))
+	if err != nil {
+		return nil, "", err
+	}
+	closer.add(snapshotter.Close)
+	store, err := newUnsyncedStore(filepath.Join(root, "content"))
+	if err != nil {
+		return nil, "", err
+	}
+	db, err := bolt.Open(filepath.Join(root, "containerdmeta.db"), 0o600, unsynced())
+	if err != nil {
+		return nil, "", err
+	}
+	closer.add(db.Close)
+	mdb := ctdmetadata.NewDB(db, store, map[string]snapshots.Snapshotter{name: snapshotter})
+	return mdb, name, mdb.Init(ctx)
 }
 
 // newSnapshotter takes overlayfs where the state directory allows it, and plain copies
