@@ -2,6 +2,7 @@ package solve
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -12,114 +13,156 @@ import (
 // proof is the set of packages that the requests force, each with what forced it.
 type proof struct {
 	*solver
-	forced map[*node]need // a zero need for a request
-	order  []*node
+	forced map[*node]step
+	order  []*node // the parent's packages, then forced ones
+}
+
+// step is why a package is forced: a zero need for a request, else the group of which
+// it is the only way left, and why the others are not.
+type step struct {
+	need
+	others []string
+}
+
+// fault is a contradiction, and the packages whose chains show how it came about.
+type fault struct {
+	text string
+	of   []*node
 }
 
 // explain says why the requests cannot be met. It follows what is forced until that
 // contradicts itself; where nothing forced does, it shows for the first dependency whose
 // every alternative fails why each one does.
 func (s *solver) explain() error {
-	p := &proof{solver: s, forced: map[*node]need{}}
+	p := &proof{solver: s, forced: map[*node]step{}, order: slices.DeleteFunc(s.ordered(), func(n *node) bool { return !n.installed })}
 	for _, n := range s.requested {
-		if text := p.force(n, need{}); text != "" {
-			return unresolvable("", "%s", text)
+		if f := p.force(n, step{}); f != nil {
+			return p.report(f)
 		}
 	}
-	if text := p.propagate(); text != "" {
-		return unresolvable(p.mend(text), "%s", text)
+	if f := p.propagate(); f != nil {
+		return p.report(f)
 	}
+	for _, w := range p.choices() {
+		if f := p.everyWayFails(w.by, w.group); f != nil {
+			return p.report(f)
+		}
+	}
+	return unresolvable("", "no combination of packages satisfies the request: %s", strings.Join(s.request.Install, ", "))
+}
+
+// choices lists the first needs with several ways to meet them; a bound, for each is
+// followed in all its ways.
+func (p *proof) choices() []need {
+	var out []need
 	for _, n := range p.order {
-		for _, g := range n.cand.needs() {
-			if text := p.everyWayFails(n, g); text != "" {
-				return unresolvable("", "%s", text)
+		for _, w := range needsOf(n) {
+			if !n.installed && len(out) < 100 && !slices.ContainsFunc(p.solutions(w.group), p.holds) {
+				out = append(out, w)
 			}
 		}
 	}
-	return unresolvable("", "no combination of packages satisfies the request %s", strings.Join(s.request.Install, ", "))
-}
-
-// mend is the next step where the parent's packages stand in the way.
-func (p *proof) mend(text string) string {
-	if strings.Contains(text, parentHas) {
-		return "Run `forge lock --update` so that the parent template moves to the newer packages first, or change what the parent installs."
-	}
-	return ""
+	return out
 }
 
 const parentHas = "the parent image has "
 
-// force adds a package; a text tells why it cannot be.
-func (p *proof) force(n *node, why need) string {
-	if _, known := p.forced[n]; known || n.installed {
-		return ""
+// report writes the fault first, then the chains that lead to it, one step a line.
+func (p *proof) report(f *fault) error {
+	next := ""
+	if strings.Contains(f.text, parentHas) || slices.ContainsFunc(f.of, func(n *node) bool { return n.installed }) {
+		next = "Run `forge lock --update`, so that the parent template moves first, or change what the parent installs."
 	}
+	text := f.text
+	shown := map[string]bool{}
+	for _, n := range f.of {
+		for _, line := range p.chain(n) {
+			if !shown[line] && !strings.HasSuffix(f.text, line) {
+				text += "\n  " + line
+			}
+			shown[line] = true
+		}
+	}
+	return unresolvable(next, "%s", text)
+}
+
+// chain lists the steps from a request to n.
+func (p *proof) chain(n *node) []string {
+	why, forced := p.forced[n]
+	switch {
+	case n.installed:
+		return []string{parentHas + n.name + " " + n.cand.Version}
+	case !forced:
+		return nil
+	case why.by == nil:
+		return []string{n.name + " is requested"}
+	}
+	line := fmt.Sprintf("%s depends on %s", why.by.name, why.group)
+	for _, o := range why.others {
+		line += "; not " + o
+	}
+	return append(p.chain(why.by), line)
+}
+
+// force adds a package; a fault tells why it cannot be.
+func (p *proof) force(n *node, why step) *fault {
+	if p.holds(n) {
+		return nil
+	}
+	o, text := p.against(n)
 	p.forced[n] = why
 	p.order = append(p.order, n)
-	for _, o := range p.ordered() {
-		if o == n || o.stub || n.stub || o.cand == nil {
-			continue
-		}
-		if _, known := p.forced[o]; !known && !o.installed {
-			continue
-		}
-		for _, pair := range [][2]*node{{n, o}, {o, n}} {
-			for _, g := range pair[0].cand.negative {
-				if slices.Contains(p.hit(pair[0], g), pair[1]) {
-					return p.lines(n) + p.lines(o) + fmt.Sprintf("%s %s %s %s, and %s is %s",
-						pair[0].name, pair[0].cand.Version, g.kind, g, pair[1].name, pair[1].cand.Version)
-				}
-			}
-		}
+	if o != nil {
+		return &fault{text, []*node{n, o}}
 	}
-	return ""
+	return nil
 }
 
-// propagate forces what every package forced leaves no choice about.
-func (p *proof) propagate() string {
-	for grown := -1; grown != len(p.order); {
-		grown = len(p.order)
-		for i := 0; i < len(p.order); i++ {
-			n := p.order[i]
-			for _, g := range n.cand.needs() {
-				all := p.solutions(g)
-				if slices.ContainsFunc(all, p.holds) {
-					continue
-				}
-				possible := slices.DeleteFunc(slices.Clone(all), func(o *node) bool { return p.against(o) != nil })
-				text := ""
-				switch {
-				case len(all) == 0:
-					text = p.lines(n) + p.missing(n, g)
-				case len(possible) == 0:
-					text = p.force(all[0], need{n, g})
-				case len(possible) == 1:
-					text = p.force(possible[0], need{n, g})
-				}
-				if text != "" {
-					return text
-				}
-			}
-		}
-	}
-	return ""
-}
-
+// holds tells whether n will be in the image for sure.
 func (p *proof) holds(n *node) bool {
 	_, forced := p.forced[n]
 	return forced || n.installed
 }
 
-// against finds what is forced and cannot go with n.
-func (p *proof) against(n *node) *node {
-	for _, o := range p.ordered() {
-		if o == n || !p.holds(o) || o.cand == nil {
+// against finds something that holds and cannot go with n, and says why.
+func (p *proof) against(n *node) (*node, string) {
+	for _, o := range p.order {
+		if o == n || o.cand == nil {
 			continue
 		}
 		for _, pair := range [][2]*node{{n, o}, {o, n}} {
 			for _, g := range pair[0].cand.negative {
 				if slices.Contains(p.hit(pair[0], g), pair[1]) {
-					return o
+					return o, p.clashText(pair[0], g, pair[1])
+				}
+			}
+		}
+	}
+	return nil, ""
+}
+
+func (p *proof) clashText(by *node, g group, hit *node) string {
+	what := fmt.Sprintf("%s is %s", hit.name, hit.cand.Version)
+	if hit.installed {
+		what = parentHas + hit.name + " " + hit.cand.Version
+	} else if g.Group[0].Name != hit.name {
+		what = fmt.Sprintf("%s provides it", hit.name)
+	}
+	return fmt.Sprintf("%s %s %s %s, and %s", by.name, by.cand.Version, g.kind, g, what)
+}
+
+// propagate forces what every package forced leaves no choice about.
+func (p *proof) propagate() *fault {
+	for grown := -1; grown != len(p.order); {
+		grown = len(p.order)
+		for i := 0; i < len(p.order); i++ {
+			n := p.order[i]
+			if n.installed {
+				continue
+			}
+			for _, g := range n.cand.needs() {
+				if f := p.follow(n, g); f != nil {
+					return f
 				}
 			}
 		}
@@ -127,40 +170,52 @@ func (p *proof) against(n *node) *node {
 	return nil
 }
 
-// everyWayFails tries each solution of a group in turn.
-func (p *proof) everyWayFails(n *node, g group) string {
-	var b strings.Builder
-	options := p.solutions(g)
-	if slices.ContainsFunc(options, p.holds) {
-		return ""
+// follow forces the only way to meet a group.
+func (p *proof) follow(n *node, g group) *fault {
+	all := p.solutions(g)
+	if slices.ContainsFunc(all, p.holds) {
+		return nil
 	}
-	for _, o := range options {
-		branch := &proof{solver: p.solver, forced: map[*node]need{}, order: slices.Clone(p.order)}
-		for n, w := range p.forced {
-			branch.forced[n] = w
-		}
-		text := branch.force(o, need{n, g})
-		if text == "" {
-			text = branch.propagate()
-		}
-		if text == "" {
-			return ""
-		}
-		fmt.Fprintf(&b, "\n  not with %s: %s", o.name, strings.ReplaceAll(text, "\n", "\n  "))
+	if len(all) == 0 {
+		return &fault{p.missing(n, g), []*node{n}}
 	}
-	return p.lines(n) + fmt.Sprintf("%s depends on %s, and no alternative works", n.name, g) + b.String()
+	why := step{need: need{n, g}}
+	var possible []*node
+	for _, o := range all {
+		if bad, text := p.against(o); bad == nil {
+			possible = append(possible, o)
+		} else {
+			why.others = append(why.others, o.name+": "+text)
+		}
+	}
+	switch {
+	case len(possible) == 1:
+		return p.force(possible[0], why)
+	case len(all) == 1:
+		return p.force(all[0], step{need: need{n, g}})
+	case len(possible) == 0:
+		return p.everyWayFails(n, g)
+	}
+	return nil
 }
 
-// lines writes the chain from a request to n, one step a line.
-func (p *proof) lines(n *node) string {
-	if n.installed {
-		return fmt.Sprintf("%s%s %s\n", parentHas, n.name, n.cand.Version)
+// everyWayFails tries each solution of a group in turn.
+func (p *proof) everyWayFails(n *node, g group) *fault {
+	text := fmt.Sprintf("%s depends on %s, and no alternative works", n.name, g)
+	of := []*node{n}
+	for _, o := range p.solutions(g) {
+		branch := &proof{solver: p.solver, forced: maps.Clone(p.forced), order: slices.Clone(p.order)}
+		f := branch.force(o, step{need: need{n, g}})
+		if f == nil {
+			f = branch.propagate()
+		}
+		if f == nil {
+			return nil
+		}
+		text += fmt.Sprintf("\n  not %s: %s", o.name, strings.ReplaceAll(f.text, "\n", "\n  "))
+		of = append(of, f.of...)
 	}
-	why := p.forced[n]
-	if why.by == nil {
-		return n.name + " is requested\n"
-	}
-	return p.lines(why.by) + fmt.Sprintf("%s depends on %s\n", why.by.name, why.group)
+	return &fault{text, of}
 }
 
 // missing tells what is there in place of what a group wants.
@@ -180,7 +235,7 @@ func (p *proof) missingOne(a dependency.Alternative) string {
 	n := p.node(a.Name)
 	switch {
 	case n.installed && len(have) > 0:
-		return fmt.Sprintf("%s%s %s (there is %s)", parentHas, a.Name, n.cand.Version, strings.Join(have, ", "))
+		return fmt.Sprintf("%s%s %s (the archives have %s)", parentHas, a.Name, n.cand.Version, strings.Join(have, ", "))
 	case n.installed:
 		return fmt.Sprintf("%s%s %s", parentHas, a.Name, n.cand.Version)
 	case n.cand != nil && slices.Contains(p.requested, n) && len(have) > 1:

@@ -5,7 +5,7 @@ import (
 )
 
 // maxTries bounds the choices that a search goes through.
-const maxTries = 4000
+const maxTries = 2000
 
 // need is a group that a marked package asks for.
 type need struct {
@@ -13,31 +13,42 @@ type need struct {
 	group group
 }
 
-// search looks for any set of packages that works, where the classic way failed: it
-// settles what leaves no choice first, then takes apt's preferences from left to right,
-// going back when they lead nowhere.
+// searcher looks for any set of packages that works, where apt's first way failed: it
+// settles what leaves no choice, then takes apt's preferences from left to right, going
+// back when they lead nowhere.
+type searcher struct {
+	*solver
+	banned map[*node]int // by how many relations of marked packages
+	tries  int
+}
+
 func (s *solver) search() error {
-	s.steps, s.ties = 0, nil
+	s.ties = nil
+	f := &searcher{solver: s, banned: map[*node]int{}}
+	for _, n := range s.ordered() {
+		if n.installed {
+			f.ban(n, 1)
+		}
+	}
 	var open []need
 	for _, n := range s.requested {
-		if o := s.clash(n); o != nil {
+		if n.installed {
+			continue
+		}
+		if f.clashes(n) {
 			return s.explain()
 		}
-		n.marked = true
+		f.take(n)
 		open = append(open, needsOf(n)...)
 	}
-	if s.extend(open) {
-		if len(s.ties) > 0 {
-			return s.ties[len(s.ties)-1].chooseOne()
-		}
+	switch {
+	case f.extend(open) && len(s.ties) == 0:
 		return nil
-	}
-	if s.steps > maxTries {
+	case len(s.ties) > 0:
+		return s.ties[len(s.ties)-1].chooseOne() // the outermost
+	case f.tries > maxTries:
 		return unresolvable("Request fewer packages at once, or name the alternatives you want in `install`.",
 			"no solution found within %d choices", maxTries)
-	}
-	for _, n := range s.nodes {
-		n.marked = n.installed
 	}
 	return s.explain()
 }
@@ -51,71 +62,90 @@ func needsOf(n *node) []need {
 }
 
 // extend meets all open needs, or leaves the marks as they were.
-func (s *solver) extend(open []need) bool {
-	if s.steps++; s.steps > maxTries {
+func (f *searcher) extend(open []need) bool {
+	if f.tries++; f.tries > maxTries {
 		return false
 	}
-	var rest []need
-	for _, w := range open {
-		if !s.satisfied(w.group) {
-			rest = append(rest, w)
-		}
-	}
-	if len(rest) == 0 {
+	open, taken, ok := f.settle(open)
+	if ok && len(open) == 0 {
 		return true
 	}
-	pick, options := rest[0], []*node(nil)
-	for i, w := range rest {
-		viable := s.viable(w.group)
-		if len(viable) == 0 {
-			return false
-		}
-		if i == 0 || len(viable) == 1 {
-			pick, options = w, viable
-		}
-		if len(viable) == 1 {
-			break
+	if ok {
+		options := f.viable(open[0].group)
+		for i, o := range options {
+			f.take(o)
+			if f.extend(slices.Concat(open[1:], needsOf(o))) {
+				if equal := f.equals(open[0].group, options[i:]); len(equal) > 1 {
+					f.ties = append(f.ties, tie{by: open[0].by, group: open[0].group, options: equal})
+				}
+				return true
+			}
+			f.drop(o)
 		}
 	}
-	for i, o := range options {
-		o.marked = true
-		if s.extend(slices.Concat(rest, needsOf(o))) {
-			if equal := s.equals(pick.group, options[i:]); len(equal) > 1 {
-				s.ties = append(s.ties, tie{by: pick.by, group: pick.group, options: equal})
-			}
-			return true
-		}
-		o.marked = false
+	for _, n := range taken {
+		f.drop(n)
 	}
 	return false
 }
 
-// viable lists the solutions that go with everything marked.
-func (s *solver) viable(g group) []*node {
-	return slices.DeleteFunc(s.solutions(g), func(o *node) bool { return s.clash(o) != nil })
+// settle takes what leaves no choice until every open need has at least two ways.
+func (f *searcher) settle(open []need) (rest []need, taken []*node, ok bool) {
+	for settled := false; !settled; {
+		settled, rest = true, nil
+		for i := 0; i < len(open); i++ {
+			if f.satisfied(open[i].group) {
+				continue
+			}
+			switch viable := f.viable(open[i].group); len(viable) {
+			case 0:
+				return nil, taken, false
+			case 1:
+				f.take(viable[0])
+				taken = append(taken, viable[0])
+				open = append(slices.Clip(open), needsOf(viable[0])...)
+				settled = false
+			default:
+				rest = append(rest, open[i])
+			}
+		}
+		open = rest
+	}
+	return rest, taken, true
 }
 
-// clash finds a marked package that excludes n or that n excludes.
-func (s *solver) clash(n *node) *node {
-	if n.marked {
-		return nil
+// viable lists the solutions that go with everything marked.
+func (f *searcher) viable(g group) []*node {
+	return slices.DeleteFunc(f.solutions(g), f.clashes)
+}
+
+// clashes tells whether n excludes something marked or is excluded by it.
+func (f *searcher) clashes(n *node) bool {
+	if n.marked || f.banned[n] > 0 {
+		return !n.marked
+	}
+	return slices.ContainsFunc(n.cand.negative, func(g group) bool {
+		return slices.ContainsFunc(f.hit(n, g), func(o *node) bool { return o.marked })
+	})
+}
+
+func (f *searcher) take(n *node) {
+	n.marked = true
+	f.ban(n, 1)
+}
+
+func (f *searcher) drop(n *node) {
+	n.marked = false
+	f.ban(n, -1)
+}
+
+func (f *searcher) ban(n *node, by int) {
+	if n.cand == nil {
+		return
 	}
 	for _, g := range n.cand.negative {
-		for _, o := range s.hit(n, g) {
-			if o.marked {
-				return o
-			}
+		for _, o := range f.hit(n, g) {
+			f.banned[o] += by
 		}
 	}
-	for _, o := range s.ordered() {
-		if !o.marked || o.cand == nil {
-			continue
-		}
-		for _, g := range o.cand.negative {
-			if slices.Contains(s.hit(o, g), n) {
-				return o
-			}
-		}
-	}
-	return nil
 }

@@ -196,9 +196,9 @@ func (t tie) chooseOne() error {
 	if t.by != nil {
 		needed = "needed by " + t.by.name
 	}
-	verb := "each provides"
-	if len(t.group.Group) != 1 {
-		verb = "each satisfies"
+	verb := "each satisfies"
+	if g := t.group.Group; len(g) == 1 && !slices.Contains(names, g[0].Name) {
+		verb = "each provides"
 	}
 	return diag.Errorf(diag.ChooseOne, fmt.Sprintf("Add the one you want to `install`, for example %q.", names[0]),
 		"choose one: %s (%s %s, %s)", strings.Join(names, ", "), verb, t.group, needed)
