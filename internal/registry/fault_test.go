@@ -84,6 +84,8 @@ func TestFaults(t *testing.T) {
 		{"R1 token realm without TLS", "push", fault{Path: "/v2/", Serve: registrytest.Status(401, "WWW-Authenticate", `Bearer realm="http://token.example/"`)}, diag.RegistryRefused, "plain HTTP"},
 		{"R1 token realm of another scheme", "push", fault{Path: "/v2/", Serve: registrytest.Status(401, "WWW-Authenticate", `Bearer realm="file:///etc/passwd"`)}, diag.RegistryRefused, "not allowed"},
 		{"R2 ping redirected inside", "push", fault{Path: "/v2/", Serve: registrytest.Status(302, metadata...)}, diag.RegistryRefused, ""},
+		{"R2 ping redirected inside with TLS", "push", fault{Path: "/v2/", Serve: registrytest.Status(302, "Location", "https://10.1.2.3/")}, diag.RegistryRefused, "private or link-local"},
+		{"R2 ping redirected inside, odd spelling", "push", fault{Path: "/v2/", Serve: registrytest.Status(302, "Location", "https://0x0a010203/")}, diag.RegistryRefused, "private or link-local"},
 		{"R2 blob redirected inside", "inspect", fault{Method: "GET", Path: "/blobs/", Serve: registrytest.Status(307, metadata...)}, diag.RegistryRefused, "link-local"},
 		{"R2 upload sent inside", "push", fault{Method: "POST", Serve: registrytest.Status(202, metadata...)}, diag.RegistryRefused, "link-local"},
 		{"R2 upload sent on inside", "push", fault{Method: "PATCH", Serve: registrytest.Status(202, metadata...)}, diag.RegistryRefused, "link-local"},
@@ -253,6 +255,17 @@ func TestPlainHTTPOnlyWhereAllowed(t *testing.T) {
 		if (err == nil) != want {
 			t.Errorf("%s: %v, want allowed %v", host, err, want)
 		}
+	}
+}
+
+func TestOwnCA(t *testing.T) {
+	r, c := start(t, registrytest.Options{TLS: true})
+	repo := repoOf(t, c, r, "app")
+	_, err := c.Resolve(t.Context(), repo.Tag("1.0"))
+	check(t, err, diag.RegistryFault, "")
+	c = newClient(t, Options{CA: r.CA()})
+	if err := publish(t.Context(), c, repo, write(t, sample(t, 1, 1))); err != nil {
+		t.Error(err)
 	}
 }
 

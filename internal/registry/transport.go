@@ -152,7 +152,7 @@ func inSession(req *http.Request) bool {
 func (t *wire) admit(req *http.Request) error {
 	host := req.URL.Hostname()
 	if req.URL.Scheme != "https" && !plainAllowed(t.opt.Insecure, req.URL.Host) {
-		return diag.Errorf(diag.RegistryRefused, "Use a registry with TLS, or list the host as insecure.",
+		return diag.Errorf(diag.RegistryRefused, "Use TLS, giving forge the registry's own CA if it has one, or list the host as insecure.",
 			"connecting to %q: plain HTTP is not allowed for this host", req.URL.Host)
 	}
 	first := origin(req)

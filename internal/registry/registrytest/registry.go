@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -25,6 +26,7 @@ import (
 type Options struct {
 	Referrers      bool   // serve the referrers API
 	NoDigestHeader bool   // leave out Docker-Content-Digest
+	TLS            bool   // serve HTTPS, with the certificate that CA accepts
 	NoMount        bool   // answer every mount with 202, as if the blob were unknown
 	User, Password string // want a bearer token, bought with these
 }
@@ -59,8 +61,19 @@ func New(opt Options) *Registry {
 	)
 	r.server = httptest.NewUnstartedServer(http.HandlerFunc(r.serve))
 	r.server.Config.ErrorLog = log.New(io.Discard, "", 0)
-	r.server.Start()
+	if opt.TLS {
+		r.server.StartTLS()
+	} else {
+		r.server.Start()
+	}
 	return r
+}
+
+// CA accepts the certificate of a registry with TLS.
+func (r *Registry) CA() *x509.CertPool {
+	pool := x509.NewCertPool()
+	pool.AddCert(r.server.Certificate())
+	return pool
 }
 
 // Close stops the registry.
@@ -71,7 +84,10 @@ func (r *Registry) Close() {
 }
 
 // Host is the registry's HOST:PORT.
-func (r *Registry) Host() string { return strings.TrimPrefix(r.server.URL, "http://") }
+func (r *Registry) Host() string {
+	_, host, _ := strings.Cut(r.server.URL, "://")
+	return host
+}
 
 // Requests lists what was asked, as "METHOD /path?query", in order.
 func (r *Registry) Requests() []string {
