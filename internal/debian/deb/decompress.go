@@ -7,8 +7,8 @@ import (
 	"io"
 
 	"github.com/klauspost/compress/zstd"
-	"github.com/therootcompany/xz"
 
+	"forge/internal/debian/xz"
 	"forge/internal/diag"
 )
 
