@@ -64,14 +64,14 @@ func publish(ctx context.Context, c *Client, repo name.Repository, l *Layout) er
 }
 
 func TestPublishThatDiesAnywhereIsFinishedByARerun(t *testing.T) {
-	l := write(t, sample(t, 1, 2))
+	l := write(t, sample(t, 1, 1))
 	for _, referrers := range []bool{false, true} {
 		whole, c := start(t, registrytest.Options{Referrers: referrers})
 		if err := publish(t.Context(), c, repoOf(t, c, whole, "app"), l); err != nil {
 			t.Fatal(err)
 		}
 		want, requests := whole.State(), len(whole.Requests())
-		if requests < 30 {
+		if requests < 20 {
 			t.Fatalf("only %d requests: the test does not see what it should", requests)
 		}
 		for n := range requests {

@@ -233,7 +233,7 @@ func (c *Client) addContents(ctx context.Context, src source, layers []v1.Descri
 		total += l.Size
 	}
 	if total > maxInspect {
-		p.Unknown = fmt.Sprintf("layers of %s are too large to look through", Bytes(total))
+		p.Unknown = fmt.Sprintf("layers of %s are too large to look through", humanSize(total))
 		return nil
 	}
 	found := make([]records, len(layers))

@@ -264,10 +264,10 @@ func TestHostileImages(t *testing.T) {
 	}
 }
 
-func TestBytesReadsWell(t *testing.T) {
+func TestSizesReadWell(t *testing.T) {
 	for n, want := range map[int64]string{0: "0 B", 999: "999 B", 1000: "1.0 kB", 18_249_000: "18.2 MB", 999_960: "1.0 MB", 5_000_000_000: "5.0 GB"} {
-		if got := Bytes(n); got != want {
-			t.Errorf("Bytes(%d) = %q, want %q", n, got, want)
+		if got := humanSize(n); got != want {
+			t.Errorf("humanSize(%d) = %q, want %q", n, got, want)
 		}
 	}
 }

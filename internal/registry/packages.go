@@ -72,7 +72,7 @@ func scanLayer(ctx context.Context, src source, d v1.Descriptor, diffID string) 
 	}
 	switch {
 	case sum.n > maxExpanded:
-		return records{}, fmt.Errorf("%w: layer %s expands to more than %s", errContent, d.Digest, Bytes(maxExpanded))
+		return records{}, fmt.Errorf("%w: layer %s expands to more than %s", errContent, d.Digest, humanSize(maxExpanded))
 	case in.err != nil:
 		return records{}, in.err
 	case err != nil:

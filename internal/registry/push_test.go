@@ -218,3 +218,20 @@ func TestTagMovesAndTagOnceDoesNot(t *testing.T) {
 		t.Errorf("tagging again: %v", err)
 	}
 }
+
+func TestConfirmFindsALostBlobAndPushRestoresIt(t *testing.T) {
+	r, c := start(t, registrytest.Options{})
+	repo := repoOf(t, c, r, "app")
+	l := write(t, sample(t, 1, 2))
+	d, err := c.Push(t.Context(), repo, l, PushOptions{})
+	must(t, err)
+	set, err := collect(t.Context(), l, l.Root)
+	must(t, err)
+	for _, b := range set.blobs {
+		r.Remove("app", b.Digest.String())
+		check(t, c.Confirm(t.Context(), d), diag.ImageNotFound, "404")
+		_, err := newClient(t, Options{}).Push(t.Context(), repo, l, PushOptions{})
+		must(t, err)
+		check(t, c.Confirm(t.Context(), d), "", "")
+	}
+}

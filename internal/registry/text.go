@@ -62,9 +62,9 @@ func writePlatforms(b *strings.Builder, platforms []Platform) {
 		}
 		unpacked := "unknown"
 		if p.Unknown == "" {
-			unpacked = Bytes(p.Uncompressed)
+			unpacked = humanSize(p.Uncompressed)
 		}
-		fmt.Fprintf(b, "%-13s  %-12s %10s %10s  %6d  %8s\n", clip(scrub(p.Platform), 13), short(p.Digest), Bytes(p.Size), unpacked, len(p.Layers), packages)
+		fmt.Fprintf(b, "%-13s  %-12s %10s %10s  %6d  %8s\n", clip(scrub(p.Platform), 13), short(p.Digest), humanSize(p.Size), unpacked, len(p.Layers), packages)
 	}
 }
 
@@ -75,7 +75,7 @@ func writeLayers(b *strings.Builder, p Platform) {
 			fmt.Fprintf(b, "  and %d more\n", len(p.Layers)-i)
 			break
 		}
-		fmt.Fprintf(b, "  %-12s %9s  %s\n", short(l.Digest), Bytes(l.Size), clip(scrub(l.CreatedBy), width-26))
+		fmt.Fprintf(b, "  %-12s %9s  %s\n", short(l.Digest), humanSize(l.Size), clip(scrub(l.CreatedBy), width-26))
 	}
 }
 
@@ -167,8 +167,8 @@ func clip(s string, n int) string {
 	return s
 }
 
-// Bytes writes a size for people: "18.2 MB", powers of 1000.
-func Bytes(n int64) string {
+// humanSize writes a size for people: "18.2 MB", powers of 1000.
+func humanSize(n int64) string {
 	if n < 1000 {
 		return fmt.Sprintf("%d B", n)
 	}

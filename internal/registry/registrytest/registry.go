@@ -114,7 +114,7 @@ func (r *Registry) DieAfter(n int, lost bool) {
 // Revive ends DieAfter.
 func (r *Registry) Revive() { r.DieAfter(-1, false) }
 
-// Remove deletes a blob or manifest by digest, as a garbage collector might.
+// Remove deletes a blob, as a garbage collector gone wrong might.
 func (r *Registry) Remove(repo, digest string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
