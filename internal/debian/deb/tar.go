@@ -141,15 +141,19 @@ func (t *tarReader) block() error {
 	return cutShort(err)
 }
 
-// end checks that only zeros follow the first zero block.
+// end checks that a second zero block follows the first, and then only zeros.
 func (t *tarReader) end() error {
 	buf := make([]byte, 32<<10)
-	for {
+	for total := 0; ; {
 		n, err := t.r.Read(buf)
+		total += n
 		for _, c := range buf[:n] {
 			if c != 0 {
 				return malformed("data after the end of the tar")
 			}
+		}
+		if errors.Is(err, io.EOF) && total < block {
+			return malformed("tar ends with half its mark")
 		}
 		if err != nil {
 			return err
