@@ -246,3 +246,21 @@ func TestSameDigestFromFreshEngines(t *testing.T) {
 	}
 	t.Logf("layer %s", first) // read by TestRootlessGivesTheSameLayer
 }
+
+func TestClientsShareAnEngine(t *testing.T) {
+	o := testOptions(t)
+	layers := make([]string, 6)
+	t.Run("clients", func(t *testing.T) {
+		for i := range layers {
+			t.Run("", func(t *testing.T) {
+				t.Parallel()
+				layers[i] = build(t, dial(t, start(t, o).Address), treeGraph(t))
+			})
+		}
+	})
+	for _, l := range layers {
+		if l != layers[0] || l == "" {
+			t.Fatalf("layers %v, want one", layers)
+		}
+	}
+}
