@@ -2,6 +2,7 @@ package rootfs
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -81,14 +82,8 @@ func (f *finisher) writeAccounts() error {
 	for _, g := range f.users.groups {
 		all.addGroup(g)
 	}
-	for path, add := range map[string]func([]byte) error{"/etc/passwd": all.addPasswd, "/etc/group": all.addGroupFile} {
-		data, ok, err := f.readBelow(path)
-		if ok && err == nil {
-			err = add(data)
-		}
-		if err != nil {
-			return fmt.Errorf("%q of the layers below: %w", path, err)
-		}
+	if err := errors.Join(f.inherit("/etc/passwd", all.addPasswd), f.inherit("/etc/group", all.addGroupFile)); err != nil {
+		return err
 	}
 	if len(all.users) == 0 && len(all.groups) == 0 {
 		return nil
@@ -107,12 +102,20 @@ func (f *finisher) writeAccounts() error {
 	return nil
 }
 
-func (f *finisher) readBelow(path string) ([]byte, bool, error) {
-	if _, ok, err := f.below.Lookup(path); !ok || err != nil {
-		return nil, false, err
+// inherit hands an account file of the layers below to add, if they have it.
+func (f *finisher) inherit(path string, add func([]byte) error) error {
+	_, ok, err := f.below.Lookup(path)
+	if !ok || err != nil {
+		return err
 	}
 	data, err := f.below.Read(path)
-	return data, true, err
+	if err == nil {
+		err = add(data)
+	}
+	if err != nil {
+		return fmt.Errorf("%q of the layers below: %w", path, err)
+	}
+	return nil
 }
 
 func (a *accounts) passwd() []byte {

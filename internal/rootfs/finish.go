@@ -45,21 +45,21 @@ func finish(plan *Finish, in Inputs, below Below) ([]Entry, []generated, error) 
 // checkMerge makes sure that programs find their loader and shell by the paths that
 // are compiled into them.
 func (f *finisher) checkMerge() error {
-	for link, needed := range map[string]string{
-		"/lib64": "/usr/lib64/ld-linux-x86-64.so.2",
-		"/lib":   "/usr/lib/ld-linux-aarch64.so.1",
-		"/bin":   "/usr/bin/sh",
+	for _, x := range []struct{ link, needed string }{
+		{"/lib64", "/usr/lib64/ld-linux-x86-64.so.2"},
+		{"/lib", "/usr/lib/ld-linux-aarch64.so.1"},
+		{"/bin", "/usr/bin/sh"},
 	} {
-		_, is, err := f.below.Lookup(needed)
+		_, is, err := f.below.Lookup(x.needed)
 		if err != nil {
 			return err
 		}
-		_, has, err := f.below.Lookup(link)
+		_, has, err := f.below.Lookup(x.link)
 		if err != nil {
 			return err
 		}
 		if is && !has {
-			return diag.Errorf(diag.MissingMerge, "", "image has %q but no link %q", needed, link)
+			return diag.Errorf(diag.MissingMerge, "", "image has %q but no link %q", x.needed, x.link)
 		}
 	}
 	return nil
