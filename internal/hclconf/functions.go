@@ -21,14 +21,14 @@ import (
 
 // absent are functions of other tools that forge cannot have, and what to use.
 var absent = map[string]string{
-	"file":          "A template reads no files by function. In a `file` block write `source = \"relative/path\"`.",
-	"filebase64":    "A template reads no files by function. In a `file` block write `source = \"relative/path\"`.",
+	"file":          "No function reads a file. Where an attribute takes a file, write its relative path in quotes.",
+	"filebase64":    "No function reads a file. Where an attribute takes a file, write its relative path in quotes.",
 	"templatefile":  "A template reads no files by function. Write the text in a heredoc with ${...} in it.",
 	"fileexists":    "A template reads no files by function; its value depends on its text and variables only.",
 	"timestamp":     "There is no clock here: the same templates must give the same image on every day. Use a variable.",
 	"plantimestamp": "There is no clock here: the same templates must give the same image on every day. Use a variable.",
-	"env":           "The environment is not read, so that the same templates give the same image everywhere. Use a variable and -var.",
-	"getenv":        "The environment is not read, so that the same templates give the same image everywhere. Use a variable and -var.",
+	"env":           "The environment is not read, so that the same templates give the same image everywhere. Use a variable and --var.",
+	"getenv":        "The environment is not read, so that the same templates give the same image everywhere. Use a variable and --var.",
 	"uuid":          "There is no randomness here: the same templates must give the same image every time.",
 	"uuidv4":        "There is no randomness here: the same templates must give the same image every time.",
 	"bcrypt":        "There is no randomness here: the same templates must give the same image every time.",

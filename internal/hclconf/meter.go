@@ -11,8 +11,9 @@ import (
 )
 
 const (
-	budget      = 32 << 20 // units that all evaluation of one directory may make
+	budget      = 16 << 20 // units that all evaluation of one directory may make
 	unitsValue  = 16       // of a value, beside its text: a unit is about a byte
+	unitsPairs  = 16       // pairs of elements of a tuple or object for one unit
 	unitsFault  = 4096     // of an evaluation that failed, since messages are long
 	maxExponent = 4096     // binary; a larger number takes megabytes as text
 )
@@ -50,29 +51,32 @@ func within(f func()) (ok bool) {
 	return true
 }
 
-// pay charges a value. It walks a shared value once for each use, as every consumer
-// of the value would.
-func (m *meter) pay(v cty.Value) {
+// pay charges a value and tells whether its numbers are small enough to work with. It
+// walks a shared value once for each use, as every consumer of the value would.
+func (m *meter) pay(v cty.Value) (fits bool) {
 	if m.left -= unitsValue; m.left < 0 {
 		m.stop(fmt.Sprintf("The values that the expressions make take more than %d MiB.", budget>>20))
 	}
 	if !v.IsKnown() || v.IsNull() {
-		return
+		return true
 	}
+	fits = true
 	v, _ = v.Unmark()
+	if ty := v.Type(); ty.IsTupleType() || ty.IsObjectType() {
+		n := v.LengthInt()
+		m.left -= n * n / unitsPairs // the library compares the types of all elements with each other
+	}
 	switch ty := v.Type(); {
 	case ty == cty.String:
 		if m.left -= len(v.AsString()); m.left < 0 {
 			m.pay(cty.False)
 		}
 	case ty == cty.Number:
-		if tooBig(v.AsBigFloat()) {
-			m.stop("A number is too large.")
-		}
+		fits = !tooBig(v.AsBigFloat())
 	case ty.IsObjectType():
 		for name := range ty.AttributeTypes() {
 			m.left -= len(name)
-			m.pay(v.GetAttr(name))
+			fits = m.pay(v.GetAttr(name)) && fits
 		}
 	case ty.IsCollectionType() || ty.IsTupleType():
 		for it := v.ElementIterator(); it.Next(); {
@@ -80,9 +84,10 @@ func (m *meter) pay(v cty.Value) {
 			if ty.IsMapType() {
 				m.pay(key)
 			}
-			m.pay(e)
+			fits = m.pay(e) && fits
 		}
 	}
+	return fits
 }
 
 func tooBig(f *big.Float) bool {
@@ -103,16 +108,27 @@ func (e metered) UnwrapExpression() hcl.Expression { return e.Expression }
 
 func (e metered) Value(ctx *hcl.EvalContext) (cty.Value, hcl.Diagnostics) {
 	v, ds := e.Expression.Value(ctx)
-	e.m.pay(v)
+	fits := e.m.pay(v)
 	if len(ds) > 0 {
 		e.m.left -= unitsFault
 	}
 	if e.arithmetic && v.Type() == cty.String {
 		if n, err := convert.Convert(v, cty.Number); err == nil {
-			e.m.pay(n)
+			fits = e.m.pay(n)
 		}
 	}
+	if !fits {
+		e.m.left -= unitsFault
+		return cty.DynamicVal, append(ds, numberTooLarge(e.Range()))
+	}
 	return v, ds
+}
+
+func numberTooLarge(at hcl.Range) *hcl.Diagnostic {
+	return &hcl.Diagnostic{
+		Severity: hcl.DiagError, Subject: &at, Summary: "number too large",
+		Detail: fmt.Sprintf("Numbers here go up to about 2 to the power of %d. Dividing by zero also gives one that is too large.", maxExponent),
+	}
 }
 
 func (m *meter) wrap(e hclsyntax.Expression) hclsyntax.Expression {

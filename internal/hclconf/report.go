@@ -37,13 +37,16 @@ func newReport() *Report {
 // Errorf adds an error at a place. The summary names the fault; the detail, formatted
 // with args, says the cause and the mend.
 func (r *Report) Errorf(at hcl.Range, summary, detail string, args ...any) {
-	f := diag.Finding{
-		Severity: diag.SeverityError,
-		Summary:  summary,
-		Detail:   fmt.Sprintf(detail, args...),
-		Range:    r.place(at),
-		Source:   r.line(at),
-	}
+	r.add(at, r.line(at), summary, fmt.Sprintf(detail, args...))
+}
+
+// Secretf is Errorf for a line that holds a secret: it is not quoted.
+func (r *Report) Secretf(at hcl.Range, summary, detail string, args ...any) {
+	r.add(at, "", summary, fmt.Sprintf(detail, args...))
+}
+
+func (r *Report) add(at hcl.Range, source, summary, detail string) {
+	f := diag.Finding{Severity: diag.SeverityError, Summary: summary, Detail: detail, Range: r.place(at), Source: source}
 	if r.seen[f] {
 		return
 	}

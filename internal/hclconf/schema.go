@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/agext/levenshtein"
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
@@ -37,7 +38,7 @@ type Attr struct {
 var (
 	VariableSchema = &Schema{
 		Name: "variable", Labels: []string{"name"},
-		Doc: "A value that can be given from outside, with `-var NAME=VALUE` or `-var-file FILE`, and is used as `var.NAME`. Every value is recorded in the lock and in the image's provenance.",
+		Doc: "A value that can be given from outside, with `--var NAME=VALUE` or `--var-file FILE`, and is used as `var.NAME`. Every value is recorded in the lock and in the image's provenance.",
 		Example: `variable "suite" {
   type        = string
   default     = "trixie"
@@ -50,7 +51,7 @@ var (
 }
 `,
 		Attrs: []Attr{
-			{Name: "type", Kind: "type", Doc: "What values fit: `string`, `number`, `bool`, `list(...)`, `set(...)`, `map(...)`, `object({...})`, `tuple([...])`. Default: any; a value from `-var` is then text."},
+			{Name: "type", Kind: "type", Doc: "What values fit: `string`, `number`, `bool`, `list(...)`, `set(...)`, `map(...)`, `object({...})`, `tuple([...])`. Default: any; a value from `--var` is then text."},
 			{Name: "default", Kind: "any value", Doc: "Value where none is given. Without it, one must be given."},
 			{Name: "description", Type: cty.String, Doc: "What the variable is for."},
 		},
@@ -192,7 +193,10 @@ func (s *Scope) attribute(a *hclsyntax.Attribute, want Attr) (Value, bool) {
 		return v, false
 	}
 	got, err := convert.Convert(raw, want.Type)
-	if err != nil || !s.pay(got) {
+	if err == nil && !s.pay(got, v.Range) {
+		return v, false
+	}
+	if err != nil {
 		s.report.Errorf(v.Range, fmt.Sprintf("%q must be %s", a.Name, want.typeName()), "It is %s. %s", typeName(raw.Type()), form(a.Name, want.Type))
 		return v, false
 	}
@@ -218,6 +222,12 @@ func (s *Scope) unknownAttribute(a *hclsyntax.Attribute, schema *Schema) {
 		return
 	}
 	hint := DidYouMean(a.Name, names)
+	for _, b := range schema.Blocks {
+		close := func(name string) bool { return levenshtein.Distance(a.Name, name, nil) <= 1 }
+		if hint == "" && slices.ContainsFunc(b.attrNames(), close) {
+			hint = fmt.Sprintf(" It may belong into the block `%s`, which has %s.", b.Name, Join(b.attrNames(), "and"))
+		}
+	}
 	if hint == "" {
 		hint = fmt.Sprintf(" It has %s.", Join(names, "and"))
 	}

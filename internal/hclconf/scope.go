@@ -66,8 +66,18 @@ func (s *Scope) Eval(e hclsyntax.Expression) cty.Value {
 	return v
 }
 
-// pay charges a value made otherwise than by Eval and tells whether it is affordable.
-func (s *Scope) pay(v cty.Value) bool { return within(func() { s.meter.pay(v) }) }
+// pay charges a value made otherwise than by Eval and tells whether it can be used;
+// where it cannot, the reason is in the report.
+func (s *Scope) pay(v cty.Value, at hcl.Range) bool {
+	fits := false
+	switch {
+	case !within(func() { fits = s.meter.pay(v) }):
+		s.report.Errorf(at, "the values take too much", "%s The bound protects this machine.", s.meter.spent)
+	case !fits:
+		s.report.Diagnostics(hcl.Diagnostics{numberTooLarge(at)})
+	}
+	return fits
+}
 
 func (s *Scope) usesOf(e hclsyntax.Expression) uses {
 	u, ok := s.uses[e]
@@ -121,9 +131,9 @@ func (s *Scope) checkName(t hcl.Traversal) bool {
 	if !is || v.Type().HasAttribute(attr.Name) {
 		return true
 	}
-	kind := map[string]string{"var": "variable", "local": "local value"}[root]
+	kind, name := map[string]string{"var": "variable", "local": "local value"}[root], attr.Name
 	if kind == "" {
-		kind = "attribute of " + root
+		kind, name = "name", root+"."+attr.Name
 	}
 	have := slices.Sorted(maps.Keys(v.Type().AttributeTypes()))
 	declare := ""
@@ -136,7 +146,7 @@ func (s *Scope) checkName(t hcl.Traversal) bool {
 	if hint := DidYouMean(attr.Name, have); hint != "" {
 		declare = hint
 	}
-	s.report.Errorf(t.SourceRange(), fmt.Sprintf("unknown %s %q", kind, attr.Name), "Known here: %s.%s", Join(have, "and"), declare)
+	s.report.Errorf(t.SourceRange(), fmt.Sprintf("unknown %s %q", kind, name), "Known here: %s.%s", Join(have, "and"), declare)
 	return false
 }
 

@@ -36,7 +36,7 @@ type File struct {
 
 // Inputs are the values given to a directory's variables from outside.
 type Inputs struct {
-	Vars     map[string]string // from -var NAME=VALUE; they win over files
+	Vars     map[string]string // from --var NAME=VALUE; they win over files
 	VarFiles []File            // HCL, or JSON where the name ends in .json; later ones win
 }
 
@@ -164,10 +164,24 @@ func parseFile(r *Report, f File) *hclsyntax.Body {
 	parsed, ds := hclsyntax.ParseConfig(f.Data, f.Name, hcl.InitialPos)
 	if ds.HasErrors() {
 		r.broken = true
-		r.Diagnostics(ds)
+		r.Diagnostics(firstStringFault(ds))
 		return nil
 	}
 	return parsed.Body.(*hclsyntax.Body)
+}
+
+// firstStringFault drops what follows from a string that is not closed: every quote
+// after it seems to open another.
+func firstStringFault(ds hcl.Diagnostics) hcl.Diagnostics {
+	seen := false
+	return slices.DeleteFunc(ds, func(d *hcl.Diagnostic) bool {
+		if d.Summary != "Invalid multi-line string" {
+			return seen && d.Summary == "Unterminated template string"
+		}
+		again := seen
+		seen = true
+		return again
+	})
 }
 
 // tooDeep tells where a file would send a recursive parser or evaluator too deep.

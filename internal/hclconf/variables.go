@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/ext/typeexpr"
@@ -17,7 +18,7 @@ import (
 // given is a variable's value from outside, and the place it comes from.
 type given struct {
 	value cty.Value
-	text  string // of -var, where isText
+	text  string // of --var, where isText
 	is    bool
 	at    hcl.Range
 }
@@ -59,6 +60,9 @@ func (c *Conf) declare(b *Block) *variable {
 	v := &variable{block: b, ty: cty.DynamicPseudoType}
 	if t, ok := b.Attrs["type"]; ok {
 		ty, defaults, ds := typeexpr.TypeConstraintWithDefaults(t.Expr)
+		for _, d := range ds {
+			d.Detail += " Types are string, number, bool, any, list(...), set(...), map(...), object({...}) and tuple([...])."
+		}
 		c.Report.Diagnostics(ds)
 		if !ds.HasErrors() {
 			v.ty, v.defaults = ty, defaults
@@ -77,13 +81,13 @@ func (c *Conf) variableValue(v *variable, g given) cty.Value {
 	}
 	d, ok := v.block.Attrs["default"]
 	if !ok {
-		c.Report.Errorf(v.block.Range, fmt.Sprintf("variable %q has no value", name), "It has no default, so give it one with `-var %s=...` or in a file with -var-file.", name)
+		c.Report.Errorf(v.block.Range, fmt.Sprintf("variable %q has no value", name), "It has no default, so give it one with `--var %s=...` or in a file with --var-file.", name)
 		return cty.DynamicVal
 	}
 	return c.conform(v, c.Scope.Eval(d.Expr), d.Range)
 }
 
-// parseText reads the value of a -var: as text where the variable takes text, else as
+// parseText reads the value of a --var: as text where the variable takes text, else as
 // an expression.
 func (c *Conf) parseText(v *variable, g given) cty.Value {
 	if v.ty == cty.String || v.ty == cty.DynamicPseudoType {
@@ -108,7 +112,7 @@ func (c *Conf) conform(v *variable, value cty.Value, at hcl.Range) cty.Value {
 		return cty.DynamicVal
 	}
 	if v.defaults != nil && !value.IsNull() {
-		if !c.Scope.pay(value) {
+		if !c.Scope.pay(value, at) {
 			return cty.DynamicVal
 		}
 		value = v.defaults.Apply(value)
@@ -119,7 +123,7 @@ func (c *Conf) conform(v *variable, value cty.Value, at hcl.Range) cty.Value {
 			"The variable takes %s, but the value does not fit: %s. Its type is declared at %s.", typeName(v.ty), err, Place(v.block.Attrs["type"].Range))
 		return cty.DynamicVal
 	}
-	if !c.Scope.pay(got) {
+	if !c.Scope.pay(got, at) {
 		return cty.DynamicVal
 	}
 	return got
@@ -138,9 +142,16 @@ func (c *Conf) validate(v *variable, value cty.Value) {
 		}
 		if holds.IsKnown() && holds.False() {
 			message, _ := rule.Text("error_message")
-			c.Report.Errorf(rule.Range, fmt.Sprintf("variable %q has a value that is not allowed", v.block.Labels[0].Text), "%s", message)
+			c.Report.Errorf(rule.Range, fmt.Sprintf("variable %q has a value that is not allowed", v.block.Labels[0].Text), "%s The value is %s.", strings.TrimSpace(message), short(c.Variables[v.block.Labels[0].Text]))
 		}
 	}
+}
+
+func short(text string) string {
+	if len(text) > 100 {
+		return strings.ToValidUTF8(text[:100], "") + "..."
+	}
+	return text
 }
 
 func (c *Conf) givenValues(declared map[string]*variable, in Inputs) map[string]given {
@@ -149,7 +160,7 @@ func (c *Conf) givenValues(declared map[string]*variable, in Inputs) map[string]
 		maps.Copy(values, c.varFile(f))
 	}
 	for _, name := range slices.Sorted(maps.Keys(in.Vars)) {
-		values[name] = given{text: in.Vars[name], is: true, at: hcl.Range{Filename: "-var " + name}}
+		values[name] = given{text: in.Vars[name], is: true, at: hcl.Range{Filename: "--var " + name}}
 	}
 	known := slices.Sorted(maps.Keys(declared))
 	for _, name := range slices.Sorted(maps.Keys(values)) {

@@ -104,7 +104,7 @@ func (l *loader) group(m *image, b *hclconf.Block) (spec.Group, bool) {
 		return g, false
 	}
 	if m.group(g.Name) != nil {
-		l.errorf(b.Labels[0].Range, fmt.Sprintf("group %q is defined twice", g.Name), "A group of that name %s.", origin(m.places.groups, g.Name))
+		l.errorf(b.Labels[0].Range, fmt.Sprintf("group %q is defined twice", g.Name), "A group of that name %s. Choose another name.", origin(m.places.groups, g.Name))
 		return g, false
 	}
 	gid, ok := l.id(b, "gid")
@@ -161,7 +161,7 @@ func (l *loader) user(m *image, b *hclconf.Block) {
 		return
 	}
 	if m.user(u.Name) != nil {
-		l.errorf(b.Labels[0].Range, fmt.Sprintf("user %q is defined twice", u.Name), "A user of that name %s.", origin(m.places.users, u.Name))
+		l.errorf(b.Labels[0].Range, fmt.Sprintf("user %q is defined twice", u.Name), "A user of that name %s. Choose another name.", origin(m.places.users, u.Name))
 		return
 	}
 	l.userTexts(&u, b)

@@ -106,7 +106,7 @@ func (l *loader) digest(b *hclconf.Block) string {
 		return s
 	}
 	mend := "Write it as `sha256sum` prints it."
-	if trimmed := strings.ToLower(strings.TrimPrefix(strings.TrimSpace(s), "sha256:")); hexDigest.MatchString(trimmed) {
+	if trimmed := strings.TrimPrefix(strings.ToLower(strings.TrimSpace(s)), "sha256:"); hexDigest.MatchString(trimmed) {
 		mend = fmt.Sprintf("Write %q.", trimmed)
 	}
 	l.errorf(b.At("sha256"), "sha256 is not a SHA-256 in hex", "It has 64 digits 0-9 and a-f. %s", mend)
@@ -124,7 +124,7 @@ func (l *loader) webAddress(address string, at hcl.Range) bool {
 	case !ok || host == "" || !plain(address) || strings.ContainsAny(address, " \"<>"):
 		l.errorf(at, "not an address to fetch from", "Write https://HOST/PATH or http://HOST/PATH.")
 	case strings.Contains(host, "@"):
-		l.errorf(at, "an address with credentials in it", "Templates are public to everyone who reads the image's evidence. Put user and password into ~/.netrc.")
+		l.report.Secretf(at, "an address with credentials in it", "Templates are public to everyone who reads the image's evidence. Put user and password into ~/.netrc.")
 	default:
 		return true
 	}

@@ -176,6 +176,8 @@ func (l *loader) findParent(m *image) {
 	case f.broken:
 	case !f.each:
 		l.errorf(v.Range, fmt.Sprintf("template %q is a single image", ref.name), "It has no `for_each`. Write template.%s without a key.", ref.name)
+	case ref.key == "":
+		l.errorf(v.Range, fmt.Sprintf("template %q is a family of images", ref.name), "Say which one: template.%s[\"KEY\"], where the key is one of %s.", ref.name, hclconf.Join(sortedKeys(f.members), "and"))
 	default:
 		keys := sortedKeys(f.members)
 		l.errorf(v.Range, fmt.Sprintf("template %q has no image %q", ref.name, ref.key), "It makes one image for each of %s. Write template.%s[\"KEY\"].%s", hclconf.Join(keys, "and"), ref.name, hclconf.DidYouMean(ref.key, keys))

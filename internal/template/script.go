@@ -103,8 +103,12 @@ func (l *loader) effect(item hclconf.Item) (spec.Effect, bool) {
 	if !good {
 		return e, false
 	}
+	if ops := opNames(); !slices.Contains(ops, e.Op) {
+		l.errorf(item.Range, fmt.Sprintf("unknown effect %q", e.Op), "The template reference lists every `op` with its operands.%s", hclconf.DidYouMean(e.Op, ops))
+		return e, false
+	}
 	if err := rootfs.CheckEffect(e); err != nil {
-		l.errorf(item.Range, err.Error(), "The reference documentation lists the effects and their operands.")
+		l.errorf(item.Range, err.Error(), "The template reference lists every effect with its operands.")
 		return e, false
 	}
 	return e, true
@@ -131,6 +135,14 @@ func (l *loader) setEffect(e *spec.Effect, at hcl.Range, name string, field func
 		return l.imagePath(e.Path, at)
 	}
 	return true
+}
+
+func opNames() []string {
+	var names []string
+	for _, op := range rootfs.Ops() {
+		names = append(names, op.Name)
+	}
+	return names
 }
 
 func effectReference() string {

@@ -22,8 +22,8 @@ const Pattern = "*.forge.hcl"
 
 // Options are the values given to a directory's variables.
 type Options struct {
-	Vars     map[string]string // from -var NAME=VALUE; they win over files
-	VarFiles []hclconf.File    // from -var-file, read by the caller; later ones win
+	Vars     map[string]string // from --var NAME=VALUE; they win over files
+	VarFiles []hclconf.File    // from --var-file, read by the caller; later ones win
 }
 
 // loader evaluates one directory.
