@@ -215,6 +215,44 @@ func TestResolveKeepsTheNumberOfGroups(t *testing.T) {
 	}
 }
 
+func TestResolveOnlySomePackages(t *testing.T) {
+	b := newBench(t)
+	locked := b.resolve(t, nil)
+	main, security := b.Files("debian"), b.Files("debian-security")
+	suite := func(f archivetest.Files, name string, packages ...archivetest.Package) {
+		f.Add(archivetest.Suite{Name: name, Date: date.Add(time.Hour), Keys: []*archivetest.Key{b.key}, Packages: packages})
+	}
+	suite(main, "trixie-updates", pkg("data", "2", ""), pkg("data", "3", ""), pkg("app", "2", "libssl3t64, data"))
+	fixed := pkg("libssl3t64", "3.5-1+deb13u2", "libc6")
+	fixed.Fields["Source"] = "openssl"
+	suite(security, "trixie-security", fixed)
+	b.Put("debian", main)
+	b.Put("debian-security", security)
+	resolve := func(only ...string) (string, error) {
+		l, err := b.client(t).Resolve(t.Context(), b.set, archive.ResolveOptions{Previous: locked, Only: only})
+		if err != nil {
+			return "", err
+		}
+		return names(l.Images[0]), nil
+	}
+	const ssl = "libssl3t64=3.5-1+deb13u2 all debian-security/trixie-security"
+	for _, c := range []struct {
+		only []string
+		want string
+	}{
+		{nil, "app=2 all debian/trixie-updates, data=3 all debian/trixie-updates, " + ssl},
+		{[]string{"openssl"}, "app=1 all debian/trixie, data=2 all debian/trixie-updates, " + ssl},
+		{[]string{"libssl3t64", "app"}, "app=2 all debian/trixie-updates, data=2 all debian/trixie-updates, " + ssl},
+	} {
+		if got, err := resolve(c.only...); err != nil || got != c.want {
+			t.Errorf("only %q: %q, %v, want %q", c.only, got, err, c.want)
+		}
+	}
+	if _, err := resolve("data"); diag.IDOf(err) != diag.Unresolvable || !strings.Contains(err.Error(), "libssl3t64") {
+		t.Errorf("a locked version that is gone: %v, want Unresolvable naming it", err)
+	}
+}
+
 func TestResolveFromFiles(t *testing.T) {
 	b := newBench(t)
 	byHTTP := lock.Encode(b.resolve(t, nil))
@@ -339,6 +377,39 @@ func TestChainNamesTheLine(t *testing.T) {
 			t.Errorf("%s changed: %v, want LockUnchained naming %s", name, err, p.Name)
 		}
 		*p = whole
+	}
+}
+
+func TestSnapshot(t *testing.T) {
+	b := newBench(t)
+	const moment = "20260601T060000Z"
+	past := archivetest.Files{}
+	for _, name := range []string{"debian", "debian-security"} {
+		for path, data := range b.Files(name) {
+			past["archive/"+name+"/"+moment+"/"+path] = data
+		}
+	}
+	b.Put("snapshot", past)
+	newest := b.resolve(t, nil)
+	b.publish(date.Add(12 * time.Hour))
+	moved := b.resolve(t, newest)
+	for i := range b.set.Archives[:2] {
+		b.set.Archives[i].Snapshot = moment
+	}
+	b.Requests()
+	l := b.resolve(t, moved) // an older release, but a moment that the template names
+	for _, r := range b.Requests() {
+		if !strings.HasPrefix(r.Path, "/snapshot/") {
+			t.Errorf("request to %s, want the snapshot service only", r.Path)
+		}
+	}
+	for i, r := range l.Releases {
+		if r.Snapshot != moment || r.SHA256 != newest.Releases[i].SHA256 {
+			t.Errorf("release %+v", r)
+		}
+	}
+	if _, err := b.client(t).Packages(t.Context(), b.set, l, l.Images[0].Packages); err != nil {
+		t.Error(err)
 	}
 }
 

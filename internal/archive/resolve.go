@@ -20,6 +20,7 @@ import (
 type ResolveOptions struct {
 	Previous     *lock.File // as in ReleaseOptions; images in it keep their number of groups
 	AcceptChange bool       // as in ReleaseOptions
+	Only         []string   // names of the source or binary packages that may leave their locked version; empty: all may
 }
 
 // Resolve pins every image of the set on each of its platforms. What needs the content
@@ -38,7 +39,7 @@ func (c *Client) Resolve(ctx context.Context, set *spec.Set, o ResolveOptions) (
 		out.Releases = append(out.Releases, s.Release)
 	}
 	for _, arch := range archs {
-		r := resolver{client: c, suites: suites, arch: arch, universes: map[string]*solve.Universe{}, own: map[string][]solve.Package{}}
+		r := resolver{client: c, suites: suites, arch: arch, universes: map[string]*solve.Universe{}, own: map[string][]solve.Package{}, held: held(o, "linux/"+arch)}
 		for _, m := range set.Images {
 			if !slices.Contains(m.Platforms, "linux/"+arch) {
 				continue
@@ -79,6 +80,7 @@ type resolver struct {
 	arch      string
 	universes map[string]*solve.Universe // by the archives in it
 	own       map[string][]solve.Package // image -> its packages and its ancestors'
+	held      map[string][]string        // package -> the versions that it may have
 }
 
 func (r *resolver) image(ctx context.Context, set *spec.Set, m spec.Image, previous *lock.File) (lock.Image, error) {
@@ -99,6 +101,10 @@ func (r *resolver) image(ctx context.Context, set *spec.Set, m spec.Image, previ
 	}
 	all := slices.Clone(inherited)
 	for _, s := range chosen {
+		if v := r.held[s.Name]; v != nil && !slices.Contains(v, s.Version) {
+			return out, diag.Errorf(diag.Unresolvable, fmt.Sprintf("Add %q to --update.", s.Name),
+				"package %s is to stay at the locked version %s, but the archives have only %s now", s.Name, strings.Join(v, " or "), s.Version)
+		}
 		all = append(all, s.Package)
 		out.Packages = append(out.Packages, lock.Package{
 			Name: s.Name, Version: s.Version, Arch: s.Arch, Source: s.Source, SourceVersion: s.SourceVersion,
@@ -108,6 +114,25 @@ func (r *resolver) image(ctx context.Context, set *spec.Set, m spec.Image, previ
 	r.own[m.Name] = all
 	out.Groups = groups(previous, out)
 	return out, nil
+}
+
+// held lists the packages of a platform that must stay at a locked version.
+func held(o ResolveOptions, platform string) map[string][]string {
+	versions := map[string][]string{}
+	if o.Previous == nil || len(o.Only) == 0 {
+		return versions
+	}
+	for _, m := range o.Previous.Images {
+		if m.Platform != platform {
+			continue
+		}
+		for _, p := range m.Packages {
+			if !slices.Contains(o.Only, p.Name) && !slices.Contains(o.Only, p.Source) && !slices.Contains(versions[p.Name], p.Version) {
+				versions[p.Name] = append(versions[p.Name], p.Version)
+			}
+		}
+	}
+	return versions
 }
 
 // groups is the number of package layers: as locked before, since another number moves
@@ -143,6 +168,9 @@ func (r *resolver) universe(ctx context.Context, archives []string) (*solve.Univ
 	}
 	if err != nil {
 		return nil, err
+	}
+	for name, versions := range r.held {
+		u.Hold(name, versions)
 	}
 	r.universes[key] = u
 	return u, nil
