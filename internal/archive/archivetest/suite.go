@@ -76,7 +76,9 @@ func (f Files) Add(s Suite) {
 
 func (s Suite) addIndex(indexes map[string][]byte, name, component, arch string) {
 	var b strings.Builder
-	for _, p := range slices.SortedFunc(slices.Values(s.Packages), func(a, b Package) int { return cmp.Compare(a.Name, b.Name) }) {
+	for _, p := range slices.SortedFunc(slices.Values(s.Packages), func(a, b Package) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.version(), b.version()))
+	}) {
 		if p.component() == component && (p.arch() == arch || p.arch() == "all") {
 			b.WriteString(p.stanza())
 		}

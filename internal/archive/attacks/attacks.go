@@ -130,6 +130,7 @@ type world struct {
 	set    *spec.Set
 	roots  []string // mirrors, by their names on the server
 	locked *lock.File
+	stall  time.Duration // after which the client gives a silent server up; zero for its default
 }
 
 const archiveName = "debian"
@@ -192,7 +193,7 @@ func (w *world) client() (*archive.Client, error) {
 	}
 	return archive.New(archive.Options{
 		CacheDir: filepath.Join(w.dir, "cache"), Mirrors: table,
-		Config: fetch.Config{Attempts: 3, Stall: 200 * time.Millisecond},
+		Config: fetch.Config{Attempts: 3, Stall: w.stall},
 		Clock: fetch.Clock{
 			Now:   func() time.Time { return now },
 			Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() },

@@ -220,7 +220,7 @@ func hashCases() []Case {
 			indexes(w, false, nil)
 			indexes(w, true, []byte("rubbish"))
 		}, nil},
-		{"A21", "unpacks to more than the release says", "CVE-2014-0489", diag.HashMismatch, repack(func(plain []byte) []byte { return append(plain, make([]byte, 32<<20)...) }), nil},
+		{"A21", "unpacks to more than the release says", "CVE-2014-0489", diag.HashMismatch, repack(func(plain []byte) []byte { return append(plain, make([]byte, 4<<20)...) }), nil},
 		{"A21", "packed hash right, content another", "CVE-2014-0489", diag.HashMismatch, repack(func(plain []byte) []byte {
 			return bytes.Replace(plain, []byte("app"), []byte("evl"), 1)
 		}), nil},
@@ -287,7 +287,17 @@ func transportCases() []Case {
 			os.RemoveAll(filepath.Join(w.dir, "cache", "answers"))
 			w.server.SetHook(status(http.StatusNotModified))
 		}, nil},
-		{"A19", "redirect with an encoded newline", "CVE-2019-3462", diag.Transport, redirect("/debian/x%0a%0a201%20URI%20Done%0aSHA256-Hash:%20evil"), nil},
+		{"A19", "redirect with an encoded newline", "CVE-2019-3462", diag.Transport, func(w *world) {
+			w.server.SetHook(func(rw http.ResponseWriter, r *http.Request) bool {
+				if honest, _, ok := strings.Cut(r.URL.Path, "\n"); ok { // what a careless client would be given
+					archivetest.Respond(rw, r, w.files[strings.TrimPrefix(honest, "/debian/")])
+					return true
+				}
+				rw.Header().Set("Location", r.URL.Path+"%0a%0a201%20URI%20Done%0aSHA256-Hash:%20evil")
+				rw.WriteHeader(http.StatusFound)
+				return true
+			})
+		}, nil},
 		{"A19", "redirect loop", "test-apt-redirect-loop", diag.Transport, redirect("/debian/dists/trixie/InRelease"), nil},
 		{"A19", "redirect to a file of this machine", "test-apt-https-no-redirect", diag.Transport, redirect("file:///etc/hostname"), nil},
 		{"A19", "captive portal answers every request", "test-ubuntu-bug-346386-apt-get-update-paywall", diag.BadSignature, hook(func(rw http.ResponseWriter, _ *http.Request) bool {
@@ -316,7 +326,10 @@ func transportCases() []Case {
 				return true
 			}))
 		}, nil},
-		{"T4", "server stalls", "slow retrieval (TUF)", diag.Transport, hook(func(_ http.ResponseWriter, r *http.Request) bool { <-r.Context().Done(); return true }), nil},
+		{"T4", "server stalls", "slow retrieval (TUF)", diag.Transport, func(w *world) {
+			w.stall = 100 * time.Millisecond
+			w.server.SetHook(func(_ http.ResponseWriter, r *http.Request) bool { <-r.Context().Done(); return true })
+		}, nil},
 		{"T5", "package gone from pool and snapshot service", "test-snapshot", diag.PackageGone, func(w *world) {}, download},
 		{"T6", "package gone from the pool, the snapshot service has it", "test-snapshot", "", func(w *world) {
 			w.publish(first, "1.0-1", nil)

@@ -229,7 +229,13 @@ func TestGetRefuses(t *testing.T) {
 		"304":             {func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(304); return true }, diag.Transport},
 		"redirect loop":   {redirect("/a/file"), diag.Transport},
 		"to another kind": {redirect("file:///etc/passwd"), diag.Transport},
-		"with newline":    {redirect("/a/x%0AHash:%20y"), diag.Transport},
+		"with newline": {func(w http.ResponseWriter, r *http.Request) bool {
+			if strings.Contains(r.URL.Path, "\n") {
+				archivetest.Respond(w, r, content)
+				return true
+			}
+			return redirect("/a/x%0AHash:%20y")(w, r)
+		}, diag.Transport},
 		"endless stream": {func(w http.ResponseWriter, _ *http.Request) bool {
 			for {
 				if _, err := w.Write(content); err != nil {
@@ -237,16 +243,20 @@ func TestGetRefuses(t *testing.T) {
 				}
 			}
 		}, diag.HashMismatch},
-		"stall": {func(w http.ResponseWriter, r *http.Request) bool {
+		"silent after a few bytes": {func(w http.ResponseWriter, r *http.Request) bool {
 			w.Write(content[:10])
 			http.NewResponseController(w).Flush()
 			<-r.Context().Done()
 			return true
 		}, diag.Transport},
-		"no answer": {func(w http.ResponseWriter, r *http.Request) bool { <-r.Context().Done(); return true }, diag.Transport},
+		"silent": {func(w http.ResponseWriter, r *http.Request) bool { <-r.Context().Done(); return true }, diag.Transport},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newBench(t, fetch.Config{Attempts: 2, Stall: 100 * time.Millisecond})
+			config := fetch.Config{Attempts: 2}
+			if strings.HasPrefix(name, "silent") {
+				config.Stall = 100 * time.Millisecond
+			}
+			b := newBench(t, config)
 			b.SetHook(c.hook)
 			if err := b.get(t); diag.IDOf(err) != c.want {
 				t.Errorf("Get = %v (id %q), want %q", err, diag.IDOf(err), c.want)
