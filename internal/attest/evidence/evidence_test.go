@@ -264,7 +264,7 @@ func TestReportText(t *testing.T) {
 	ours, theirs := keys(t)
 	b := newBench(t, true)
 	b.attach(ours, Both)
-	for k, want := range map[*key.Private]string{ours: ": verified\n", theirs: "FE504 its signature (legacy) does not verify with key " + theirs.Fingerprint()} {
+	for k, want := range map[*key.Private]string{ours: ": verified\n", theirs: "FE504 its signature (bundle) does not verify with key " + theirs.Fingerprint() + ": it says that it is signed by key " + ours.Fingerprint()} {
 		rep, _ := b.verify(k)
 		var text bytes.Buffer
 		if err := rep.WriteText(&text); err != nil {

@@ -192,7 +192,7 @@ func (c *Checked) judge(kind string, keys []*key.Public, legacy, bundles *sum) b
 	for _, form := range []struct {
 		name Format
 		*sum
-	}{{Legacy, legacy}, {Bundle, bundles}} {
+	}{{Bundle, bundles}, {Legacy, legacy}} { // bundles first: they say whose they are
 		switch {
 		case form.there == 0:
 		case form.ok():
