@@ -11,13 +11,11 @@ package build
 import (
 	"context"
 	"slices"
+	"sync"
 
-	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/client"
 	digest "github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
-
-	"forge/internal/diag"
 )
 
 // Options say where and with what to build.
@@ -25,28 +23,15 @@ type Options struct {
 	Engine   *client.Client
 	Store    *Store                                                              // keeps encoded layers between builds
 	Open     func(ctx context.Context, d digest.Digest) (path string, err error) // finds a package's or fetched file's verified bytes, when the engine asks for them
-	Progress func(*client.SolveStatus)                                           // told what the engine does; nil: nobody
+	Progress func(*client.SolveStatus)                                           // told what the engine does, one call at a time; nil: nobody
 	Parallel int                                                                 // images built at once; less than 1 means 4
-}
-
-// EnginePlatform tells what an engine runs on, "linux/amd64": the layout program must be
-// built for it, whatever the images are for.
-func EnginePlatform(ctx context.Context, engine *client.Client) (string, error) {
-	workers, err := engine.ListWorkers(ctx)
-	if err != nil {
-		return "", diag.Errorf(diag.EngineConnect, "", "asking the engine for its platform: %w", err)
-	}
-	if len(workers) == 0 || len(workers[0].Platforms) == 0 {
-		return "", diag.Errorf(diag.EngineConnect, "", "the engine has no workers")
-	}
-	p := platforms.Normalize(workers[0].Platforms[0])
-	return p.OS + "/" + p.Architecture, nil
 }
 
 // Build runs graphs side by side and gives one Result an image name, in the order in
 // which the names first come. On an error the others are stopped.
 func Build(ctx context.Context, o Options, graphs []*Graph) ([]*Result, error) {
 	images := make([]*Image, len(graphs))
+	o.Progress = oneAtATime(o.Progress)
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(parallel(o.Parallel))
 	for i, g := range graphs {
@@ -63,6 +48,18 @@ func Build(ctx context.Context, o Options, graphs []*Graph) ([]*Result, error) {
 		return nil, err
 	}
 	return joinByName(images)
+}
+
+func oneAtATime(f func(*client.SolveStatus)) func(*client.SolveStatus) {
+	if f == nil {
+		return nil
+	}
+	var mu sync.Mutex
+	return func(s *client.SolveStatus) {
+		mu.Lock()
+		defer mu.Unlock()
+		f(s)
+	}
 }
 
 func parallel(n int) int {

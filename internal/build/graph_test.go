@@ -2,9 +2,6 @@ package build
 
 import (
 	"bytes"
-	"encoding/json"
-	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -12,7 +9,6 @@ import (
 	"github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/solver/pb"
 	digest "github.com/opencontainers/go-digest"
-	"google.golang.org/protobuf/encoding/protojson"
 
 	"forge/internal/diag"
 )
@@ -30,41 +26,16 @@ func definition(t *testing.T, in Input) *llb.Definition {
 	return def
 }
 
-// readable prints a definition: vertices in order, digests of vertices by number.
-func readable(t *testing.T, def *llb.Definition) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	numbers := map[string]string{}
-	for i, raw := range def.Def {
-		var op pb.Op
-		if err := op.UnmarshalVT(raw); err != nil {
-			t.Fatal(err)
-		}
-		text, err := protojson.Marshal(&op)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var plain any
-		if err := json.Unmarshal(text, &plain); err != nil {
-			t.Fatal(err)
-		}
-		pretty, err := json.MarshalIndent(plain, "", "  ")
-		if err != nil {
-			t.Fatal(err)
-		}
-		d := digest.FromBytes(raw)
-		numbers[d.String()] = fmt.Sprintf("vertex %d", i)
-		fmt.Fprintf(&b, "vertex %d: %s\n%s\n\n", i, def.Metadata[d].Description["llb.customname"], pretty)
-	}
-	out := b.String()
-	for _, d := range slices.Sorted(maps.Keys(numbers)) {
-		out = strings.ReplaceAll(out, d, numbers[d])
-	}
-	return []byte(out)
-}
-
 func TestGraphGolden(t *testing.T) {
-	golden(t, "base.graph", readable(t, definition(t, input("base"))))
+	g, err := NewGraph(input("base"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := g.Text(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "base.graph", text)
 }
 
 func TestGraphMarshalsTheSameEachTime(t *testing.T) {

@@ -134,8 +134,7 @@ func replaceable(dir string) (exists bool, err error) {
 	return true, nil
 }
 
-// sameLayout tells whether dir holds exactly these files. Blobs are compared by size
-// alone: their names are their digests.
+// sameLayout tells whether dir holds exactly these files.
 func sameLayout(dir string, files []layoutFile) bool {
 	n := 0
 	err := filepath.WalkDir(dir, func(_ string, e fs.DirEntry, err error) error {
@@ -148,19 +147,35 @@ func sameLayout(dir string, files []layoutFile) bool {
 		return false
 	}
 	for _, f := range files {
-		name := filepath.Join(dir, filepath.FromSlash(f.name))
-		info, err := os.Lstat(name)
-		if err != nil || !info.Mode().IsRegular() || info.Size() != f.size {
-			return false
-		}
-		if f.data == nil {
-			continue
-		}
-		if data, err := os.ReadFile(name); err != nil || !bytes.Equal(data, f.data) {
+		if !f.same(filepath.Join(dir, filepath.FromSlash(f.name))) {
 			return false
 		}
 	}
 	return true
+}
+
+// same tells whether name is the file: the very one of the store, or one with its bytes.
+func (f layoutFile) same(name string) bool {
+	info, err := os.Lstat(name)
+	if err != nil || !info.Mode().IsRegular() || info.Size() != f.size {
+		return false
+	}
+	if f.path != "" {
+		if stored, err := os.Stat(f.path); err == nil && os.SameFile(stored, info) {
+			return true
+		}
+	}
+	in, err := os.Open(name)
+	if err != nil {
+		return false
+	}
+	defer in.Close()
+	if f.path != "" {
+		d, err := digest.SHA256.FromReader(in)
+		return err == nil && d.Encoded() == path.Base(f.name)
+	}
+	data, err := io.ReadAll(io.LimitReader(in, f.size+1))
+	return err == nil && bytes.Equal(data, f.data)
 }
 
 func fillLayout(ctx context.Context, dir string, files []layoutFile) error {

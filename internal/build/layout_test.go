@@ -99,9 +99,13 @@ func TestLayoutIsReplacedWhole(t *testing.T) {
 	}
 	want := snapshot(t, dir)
 	for name, spoil := range map[string]func() error{
-		"cut index":     func() error { return os.WriteFile(filepath.Join(dir, "index.json"), nil, 0o644) },
-		"missing blob":  func() error { return os.Remove(filepath.Join(dir, blobFile(r.Digest()))) },
-		"foreign file":  func() error { return os.WriteFile(filepath.Join(dir, "foreign"), nil, 0o644) },
+		"cut index":    func() error { return os.WriteFile(filepath.Join(dir, "index.json"), nil, 0o644) },
+		"missing blob": func() error { return os.Remove(filepath.Join(dir, blobFile(r.Digest()))) },
+		"foreign file": func() error { return os.WriteFile(filepath.Join(dir, "foreign"), nil, 0o644) },
+		"other layer": func() error {
+			name := filepath.Join(dir, blobFile(r.Images[0].Layers[0].Digest))
+			return errors.Join(os.Remove(name), os.WriteFile(name, make([]byte, r.Images[0].Layers[0].Size), 0o644))
+		},
 		"link to blob":  func() error { return relink(filepath.Join(dir, blobFile(r.Images[0].Digest()))) },
 		"empty, exists": func() error { return errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o755)) },
 	} {

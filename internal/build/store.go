@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	digest "github.com/opencontainers/go-digest"
 
@@ -21,7 +22,7 @@ import (
 // processes may share it: every file appears whole, by rename, and never changes.
 //
 //	blobs/sha256/HEX     a layer, encoded
-//	layers/zstd/HEX      the Blob of the layer with that diffID, as JSON
+//	layers/zstd/HEX      the Encoded of the layer with that diffID, as JSON
 type Store struct {
 	dir string
 
@@ -47,6 +48,11 @@ type Encoded struct {
 	Size   int64         `json:"size"`
 }
 
+// storedTime is when every blob of the store was last modified, as its file says.
+// Whoever changes a blob in place, perhaps through a layout that shares the file,
+// moves it.
+var storedTime = time.Unix(0, 0)
+
 // OpenStore makes the directory where it is missing.
 func OpenStore(dir string) (*Store, error) {
 	for _, d := range []string{"blobs/sha256", "layers/zstd", "layers/gzip", "tmp"} {
@@ -62,8 +68,8 @@ func (s *Store) BlobPath(d digest.Digest) string {
 	return filepath.Join(s.dir, "blobs", d.Algorithm().String(), d.Encoded())
 }
 
-// Find looks up a layer by diffID and encoding. A record whose blob is missing or has
-// another size is no record.
+// Find looks up a layer by diffID and encoding. A record whose blob is missing or was
+// changed is no record.
 func (s *Store) Find(encoding string, diffID digest.Digest) (Encoded, bool) {
 	data, err := os.ReadFile(s.recordPath(encoding, diffID))
 	if err != nil {
@@ -73,8 +79,8 @@ func (s *Store) Find(encoding string, diffID digest.Digest) (Encoded, bool) {
 	if json.Unmarshal(data, &e) != nil || e.Digest.Validate() != nil {
 		return Encoded{}, false
 	}
-	info, err := os.Stat(s.BlobPath(e.Digest))
-	if err != nil || info.Size() != e.Size {
+	info, err := os.Lstat(s.BlobPath(e.Digest))
+	if err != nil || !info.Mode().IsRegular() || info.Size() != e.Size || !info.ModTime().Equal(storedTime) {
 		return Encoded{}, false
 	}
 	return e, true
@@ -93,14 +99,17 @@ func (s *Store) keep(tmp *os.File, encoding string, diffID digest.Digest, e Enco
 	if err := tmp.Sync(); err != nil {
 		return err
 	}
+	if err := os.Chtimes(tmp.Name(), storedTime, storedTime); err != nil {
+		return err
+	}
 	if err := os.Rename(tmp.Name(), s.BlobPath(e.Digest)); err != nil {
 		return err
 	}
-	record, err := json.Marshal(e)
+	data, err := json.Marshal(e)
 	if err != nil {
 		return err
 	}
-	return writeFile(s.recordPath(encoding, diffID), filepath.Join(s.dir, "tmp"), record, 0o444)
+	return writeFile(s.recordPath(encoding, diffID), filepath.Join(s.dir, "tmp"), data, 0o444)
 }
 
 func (s *Store) temp() (*os.File, error) {

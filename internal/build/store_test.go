@@ -183,22 +183,68 @@ func TestClaimEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// A record whose blob is gone or cut short is no record: the layer is received anew.
+// A record whose blob is gone or changed is no record: the layer is received anew.
 func TestFindWantsTheBlob(t *testing.T) {
-	s, layer := openStore(t), tarOf(t, "a", "b")
-	l := receive(t, s, Zstd, layer, 100)
-	if err := os.Remove(l.Path); err != nil {
+	layer := tarOf(t, "a", "b")
+	for name, spoil := range map[string]func(path string) error{
+		"gone": os.Remove,
+		"cut":  func(path string) error { return os.Truncate(path, 5) },
+		"changed": func(path string) error {
+			info, err := os.Stat(path)
+			if err != nil {
+				return err
+			}
+			return errors.Join(os.Remove(path), os.WriteFile(path, make([]byte, info.Size()), 0o644))
+		},
+		"a link": relink,
+	} {
+		s := openStore(t)
+		l := receive(t, s, Zstd, layer, 100)
+		if err := spoil(l.Path); err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := s.Find(Zstd, l.DiffID); ok {
+			t.Errorf("%s: found the layer all the same", name)
+		}
+		if again := receive(t, s, Zstd, layer, 100); again.Digest != l.Digest {
+			t.Errorf("%s: received anew as %s, want %s", name, again.Digest, l.Digest)
+		}
+	}
+}
+
+// Two processes that share a store, two images that share a layer: whoever renames last
+// leaves a record that holds.
+func TestStoreIsShared(t *testing.T) {
+	first, layer := openStore(t), tarOf(t, "a", "b")
+	second, err := OpenStore(first.dir)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(l.Path, []byte("cut"), 0o644); err != nil {
-		t.Fatal(err)
+	var wait sync.WaitGroup
+	for _, s := range []*Store{first, second} {
+		for range 4 {
+			wait.Go(func() {
+				w, err := writer(t.Context(), s, layer, 0)
+				if errdefs.IsAlreadyExists(err) {
+					return
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer w.Close()
+				if _, err := w.Write(layer); err != nil {
+					t.Error(err)
+				}
+				if err := w.Commit(t.Context(), 0, ""); err != nil {
+					t.Error(err)
+				}
+			})
+		}
 	}
-	if _, ok := s.Find(Zstd, l.DiffID); ok {
-		t.Error("found a layer that was cut short")
-	}
-	if again := receive(t, s, Zstd, layer, 100); again.Digest != l.Digest {
-		t.Errorf("received anew as %s, want %s", again.Digest, l.Digest)
-	}
+	wait.Wait()
+	stored(t, first, Zstd, digest.FromBytes(layer))
+	wantFiles(t, first.dir, 2)
 }
 
 func TestSourceServesOnlyInputs(t *testing.T) {
