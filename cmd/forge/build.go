@@ -35,8 +35,7 @@ The lock is always enforced: a stale or missing one stops the build, and so does
 that differs from one the lock expects.`,
 		Example: `  forge build templates/debian -o out
   forge build templates/debian -t static -o static.tar
-  forge build templates/debian -t python --load docker
-  forge build templates/debian --print=graph -t static`,
+  forge build templates/debian -t python --load docker`,
 		GroupID: "make",
 		Args:    maxArgs(1, "one directory"),
 		RunE: func(cmd *cobra.Command, args []string) error {

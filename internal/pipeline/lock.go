@@ -34,7 +34,7 @@ func (h *Host) Resolve(ctx context.Context, set *spec.Set, old *lock.File, o Res
 	if err != nil {
 		return nil, err
 	}
-	now, err := archives.Resolve(ctx, set, archive.ResolveOptions{Previous: old, AcceptChange: o.AcceptIdentity})
+	now, err := archives.Resolve(ctx, set, archive.ResolveOptions{Previous: old, AcceptChange: o.AcceptIdentity, Only: o.Only})
 	if err != nil {
 		return nil, err
 	}
