@@ -14,6 +14,7 @@ const (
 	budget      = 16 << 20 // units that all evaluation of one directory may make
 	unitsValue  = 16       // of a value, beside its text: a unit is about a byte
 	unitsPairs  = 16       // pairs of elements of a tuple or object for one unit
+	unitsBlock  = 256      // of decoding a block
 	unitsFault  = 4096     // of an evaluation that failed, since messages are long
 	maxExponent = 4096     // binary; a larger number takes megabytes as text
 )

@@ -144,6 +144,9 @@ func (s *Scope) Decode(b *hclsyntax.Block, schema *Schema) *Block {
 	for i, text := range b.Labels {
 		d.Labels = append(d.Labels, Label{text, b.LabelRanges[i]})
 	}
+	if s.meter.spent != "" || !s.payBlock(d.Range) {
+		return d
+	}
 	present := map[string]bool{}
 	for _, a := range sortedAttributes(b.Body) {
 		present[a.Name] = true

@@ -79,6 +79,12 @@ func (s *Scope) pay(v cty.Value, at hcl.Range) bool {
 	return fits
 }
 
+// payBlock charges the decoding of a block, which a family does once for each member.
+func (s *Scope) payBlock(at hcl.Range) bool {
+	s.meter.left -= unitsBlock
+	return s.pay(cty.False, at)
+}
+
 func (s *Scope) usesOf(e hclsyntax.Expression) uses {
 	u, ok := s.uses[e]
 	if ok {
