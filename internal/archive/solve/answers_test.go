@@ -3,9 +3,11 @@ package solve
 import (
 	"bytes"
 	"errors"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -90,6 +92,37 @@ func TestDebianAsAptAnswered(t *testing.T) {
 		again, errAgain := Solve(u, Request{Install: backward, Resolve: true})
 		if !slices.Equal(names(selected), names(again)) || errorText(err) != errorText(errAgain) {
 			t.Errorf("%v: another order gives %v, %v", a.request, names(again), errAgain)
+		}
+	}
+}
+
+// testdata/random-answers has apt's answers to requests of archives made from a seed,
+// with nothing or with a parent's packages installed.
+func TestRandomArchivesAsAptAnswered(t *testing.T) {
+	data, err := os.ReadFile(filepath.Join("testdata", "random-answers"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(data)) {
+		f := strings.SplitN(strings.TrimSpace(line), ";", 3)
+		seed, err := strconv.ParseUint(f[0], 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		u := universeOf(t, randomArchive(rand.New(rand.NewPCG(seed, 7))))
+		request, want, _ := strings.Cut(f[2], ":")
+		r := Request{Install: strings.Fields(request), Resolve: true}
+		for _, installed := range strings.Fields(f[1]) {
+			name, _, _ := strings.Cut(installed, "=")
+			p, err := u.names[name][0].parse()
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Installed = append(r.Installed, *p)
+		}
+		selected, err := Solve(u, r)
+		if text := disagree(selected, err, strings.Fields(want), nil); text != "" {
+			t.Errorf("seed %d, installed %s, request %s: %s", seed, f[1], request, text)
 		}
 	}
 }

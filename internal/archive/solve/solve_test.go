@@ -94,14 +94,34 @@ func TestSolveTakesWhatAptTakes(t *testing.T) {
 			[]string{"a; Depends: b | c", "b; Breaks: r (<< 2)", "c", "r"}, "a r", "a=1 c=1 r=1"},
 		"a break of another version": {
 			[]string{"a; Depends: b | c", "b; Breaks: r (<< 1)", "c", "r"}, "a r", "a=1 b=1 r=1"},
-		"a request that excludes an alternative": {
+		"search: a request that excludes an alternative": {
 			[]string{"a; Depends: b | c", "b", "c", "r; Conflicts: b"}, "a r", "a=1 c=1 r=1"},
-		"back out of an earlier choice that a later one forbids": {
+		"the only provider that can be installed, the other later by name": {
+			[]string{"a; Depends: v", "b; Provides: v; Priority: optional", "c; Provides: v; Priority: optional; Depends: nothing"}, "a", "a=1 b=1"},
+		"an alternative that cannot be installed leaves nothing behind": {
+			[]string{"a; Depends: b | c, v", "b; Depends: d, nothing", "c", "d; Provides: v; Priority: optional", "e; Provides: v; Priority: required"},
+			"a", "a=1 c=1 e=1"},
+		"an alternative that a request excludes before": {
+			[]string{"a; Conflicts: x", "b; Depends: x | y", "x", "y"}, "a b", "a=1 b=1 y=1"},
+		"an alternative that something needed excludes before": {
+			[]string{"a; Depends: p, x | y", "p; Depends: q", "q; Conflicts: x", "x", "y"}, "a", "a=1 p=1 q=1 y=1"},
+		"an alternative that something needed and there already excludes before": {
+			[]string{"a; Depends: k | l, q, x | y", "k; Depends: q", "l", "q; Conflicts: x", "x", "y"}, "a", "a=1 k=1 q=1 y=1"},
+		"search: back out of an earlier choice that a later one forbids": {
 			[]string{"a; Depends: p, q", "p; Depends: x | y", "q; Conflicts: x", "x", "y"}, "a", "a=1 p=1 q=1 y=1"},
 	} {
-		selected, err := Solve(universeOf(t, archiveOf(c.archive...)), Request{Install: strings.Fields(c.install), Resolve: true})
+		u, r := universeOf(t, archiveOf(c.archive...)), Request{Install: strings.Fields(c.install), Resolve: true}
+		selected, err := Solve(u, r)
 		if got := strings.Join(names(selected), " "); err != nil || got != c.want {
 			t.Errorf("%s: got %s, %v, want %s", name, got, err, c.want)
+		}
+		s, err := newSolver(u, r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.classic(s.requested)
+		if strings.HasPrefix(name, "search: ") == s.consistent() {
+			t.Errorf("%s: apt's first pass settles it: %v", name, s.consistent())
 		}
 	}
 }
