@@ -356,6 +356,29 @@ func TestChainOutlivesTheRelease(t *testing.T) {
 	}
 }
 
+func TestChainFromTheSnapshotService(t *testing.T) {
+	b := newBench(t)
+	l := b.resolve(t, nil)
+	past := archivetest.Files{}
+	for path, data := range b.Files("debian-security") {
+		past["archive/debian-security/20260601T080000Z/"+path] = data
+	}
+	moved := archivetest.Files{}
+	fixed := pkg("libssl3t64", "3.5-1+deb13u2", "")
+	moved.Add(archivetest.Suite{Name: "trixie-security", Date: date.Add(time.Hour), Keys: []*archivetest.Key{b.key}, Packages: []archivetest.Package{fixed}})
+	b.Put("debian-security", moved)
+	mirrors := fmt.Sprintf("debian=%s debian-security=%s", b.Root("debian"), b.Root("debian-security"))
+	b.open(t, t.TempDir(), mirrors)
+	err := b.client(t).Chain(t.Context(), b.set, l)
+	if diag.IDOf(err) != diag.LockUnchained || !strings.Contains(err.Error(), "3.5-1+deb13u2") {
+		t.Errorf("gone everywhere: %v, want LockUnchained with what the index says", err)
+	}
+	b.Put("snapshot", past)
+	if err := b.client(t).Chain(t.Context(), b.set, l); err != nil {
+		t.Errorf("the snapshot service has the locked release: %v", err)
+	}
+}
+
 func TestChainNamesTheLine(t *testing.T) {
 	b := newBench(t)
 	l := b.resolve(t, nil)

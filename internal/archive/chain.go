@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"forge/internal/archive/fetch"
 	"forge/internal/archive/release"
 	"forge/internal/debian/control"
 	"forge/internal/diag"
@@ -96,11 +97,16 @@ func (x *claim) unchained(format string, args ...any) error {
 		x.Name, x.image, x.platform, x.Version, x.Arch, x.Size, x.SHA256, x.Path, fmt.Sprintf(format, args...))
 }
 
-// chainSuite proves claims from the locked release, as the cache has it, and what is
-// left from the release that the mirrors have now.
+// chainSuite proves claims from the locked release, as the cache has it; what is left
+// from the release that the mirrors have now; and what is left then from the locked
+// release again, as the snapshot service has it.
 func (c *Client) chainSuite(ctx context.Context, a spec.Archive, r lock.Release, some claims) error {
 	if c.cache.Has(r.SHA256) {
-		if err := c.chainLocked(ctx, a, r, some); err != nil {
+		roots, err := c.mirrors.Roots(a)
+		if err != nil && diag.IDOf(err) != diag.NoMirror { // the cache may have everything
+			return err
+		}
+		if err := c.chainLocked(ctx, a, r, roots, some); err != nil {
 			return err
 		}
 	}
@@ -110,13 +116,30 @@ func (c *Client) chainSuite(ctx context.Context, a spec.Archive, r lock.Release,
 	if err := c.chainCurrent(ctx, a, r, some); err != nil {
 		return err
 	}
+	for _, root := range c.snapshots(a, &r) {
+		if some.firstOpen() == nil {
+			return nil
+		}
+		body, _, _, err := c.http.Conditional(ctx, inReleaseURL(root, r.Suite), fetch.Validator{}, release.MaxSize)
+		if err != nil || sha256Hex(body) != r.SHA256 {
+			continue // not there, or of another moment
+		}
+		if _, err := c.cache.Put(body); err != nil {
+			return err
+		}
+		if err := c.chainLocked(ctx, a, r, []string{root}, some); err != nil {
+			return err
+		}
+	}
 	if x := some.firstOpen(); x != nil {
 		return x.unchained("%s", cmp.Or(x.said, "no signed index of the suite lists a package of that name"))
 	}
 	return nil
 }
 
-func (c *Client) chainLocked(ctx context.Context, a spec.Archive, r lock.Release, some claims) error {
+// chainLocked proves claims from the locked release file, which is in the cache, and
+// its indexes, from the cache or from roots.
+func (c *Client) chainLocked(ctx context.Context, a spec.Archive, r lock.Release, roots []string, some claims) error {
 	body, err := c.cached(r.SHA256)
 	if err != nil {
 		return err
@@ -126,15 +149,8 @@ func (c *Client) chainLocked(ctx context.Context, a spec.Archive, r lock.Release
 		return err
 	}
 	signed, err := release.Read(body, keyring, c.clock.Now())
-	if err != nil {
-		return err
-	}
-	if err := signed.CheckIdentity(a, r.Suite, nil, false); err != nil {
-		return err
-	}
-	roots, err := c.mirrors.Roots(a)
-	if err != nil && diag.IDOf(err) != diag.NoMirror { // the cache may have everything
-		return err
+	if err != nil || signed.CheckIdentity(a, r.Suite, nil, false) != nil {
+		return nil // proves nothing, perhaps because its key has expired: another release decides
 	}
 	s := &suite{archive: a, name: r.Suite, roots: roots, signed: signed}
 	found, err := s.locked(lockedArchs(r))
@@ -142,10 +158,7 @@ func (c *Client) chainLocked(ctx context.Context, a spec.Archive, r lock.Release
 		return err
 	}
 	if err := c.fetchIndexes(ctx, []Suite{found}); err != nil {
-		if errors.Is(err, context.Canceled) {
-			return err
-		}
-		return nil // not to be had any more: the current release decides
+		return ctx.Err() // not to be had any more: another release decides
 	}
 	return c.prove(ctx, found, some)
 }

@@ -215,7 +215,7 @@ func (c *Client) openSuite(ctx context.Context, s *suite, locked *lock.Release, 
 // openAt fetches a release file from one mirror, unless the mirror says that the last
 // accepted one still stands, and verifies its signature in both cases.
 func (c *Client) openAt(ctx context.Context, s *suite, root string, keyring release.Keyring) error {
-	s.url = fileURL(root, path.Join("dists", s.name, "InRelease"))
+	s.url = inReleaseURL(root, s.name)
 	s.answer = c.cache.Answer(s.url)
 	body, validator, fresh, err := c.http.Conditional(ctx, s.url, s.answer.Validator, release.MaxSize)
 	if errors.Is(err, fetch.ErrNotFound) {
@@ -234,6 +234,10 @@ func (c *Client) openAt(ctx context.Context, s *suite, root string, keyring rele
 	return err
 }
 
+func inReleaseURL(root, suite string) string {
+	return fileURL(root, path.Join("dists", suite, "InRelease"))
+}
+
 // fileURL joins a root and a path of the archive, escaped.
 func fileURL(root, name string) string {
 	return root + "/" + (&url.URL{Path: name}).EscapedPath()
@@ -242,10 +246,9 @@ func fileURL(root, name string) string {
 // locked gives the suite as the lock states it, and which indexes are wanted.
 func (s *suite) locked(archs []string) (Suite, error) {
 	r := s.signed
-	sum := sha256.Sum256(s.body)
 	out := Suite{
 		Release: lock.Release{
-			SHA256:  hex.EncodeToString(sum[:]),
+			SHA256:  sha256Hex(s.body),
 			Archive: s.archive.Name, Suite: s.name, Origin: r.Origin, Label: r.Label, Codename: r.Codename, Version: r.Version,
 			Date: lockTime(r.Date), AsOf: s.archive.AsOf, Snapshot: s.archive.Snapshot, Fingerprint: r.Signer,
 		},
@@ -266,6 +269,11 @@ func (s *suite) locked(archs []string) (Suite, error) {
 	}
 	slices.SortFunc(out.Indexes, func(a, b lock.Index) int { return strings.Compare(a.Path, b.Path) })
 	return out, nil
+}
+
+func sha256Hex(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
 }
 
 // wantedArchs adds the index of packages for all architectures where it stands alone,

@@ -116,7 +116,7 @@ func (c *Cache) Get(ctx context.Context, client *Client, want Want, urls ...stri
 			c.verified.Store(want.SHA256, true)
 			return path, nil
 		}
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || diag.IDOf(err) == diag.Disk {
 			return "", err
 		}
 		if first == nil || errors.Is(first, ErrNotFound) && !errors.Is(err, ErrNotFound) {

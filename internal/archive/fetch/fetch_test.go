@@ -414,6 +414,21 @@ func TestErrorsHoldNoSecret(t *testing.T) {
 	}
 }
 
+func TestDiskFaultIsNoReasonToAskAgain(t *testing.T) {
+	b := newBench(t, fetch.Config{})
+	full, err := os.OpenFile(filepath.Join(t.TempDir(), "f"), os.O_RDONLY|os.O_CREATE, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer full.Close()
+	if err := b.client.Get(t.Context(), b.Root("a")+"/file", want, full); diag.IDOf(err) != diag.Disk {
+		t.Errorf("Get = %v, want Disk", err)
+	}
+	if n := len(b.Requests()); n != 1 {
+		t.Errorf("%d requests, want 1", n)
+	}
+}
+
 func TestTwoAtOnce(t *testing.T) {
 	b := newBench(t, fetch.Config{})
 	var wg sync.WaitGroup

@@ -127,7 +127,7 @@ func (d *download) attempt(ctx context.Context) error {
 		return err
 	}
 	resumed = resumed && d.have > 0
-	n, err := io.Copy(io.MultiWriter(d.file, d.hash), io.LimitReader(resp.Body, d.want.Size+1-d.have))
+	n, err := io.Copy(io.MultiWriter(diskWriter{d.file}, d.hash), io.LimitReader(resp.Body, d.want.Size+1-d.have))
 	d.have += n
 	switch {
 	case d.have > d.want.Size && resumed:
@@ -146,6 +146,17 @@ func (d *download) attempt(ctx context.Context) error {
 		return fatal{diag.Errorf(diag.HashMismatch, "", "the file's SHA-256 is %s, it should be %s", got, d.want.SHA256)}
 	}
 	return nil
+}
+
+// diskWriter marks what the disk refuses: no other server mends that.
+type diskWriter struct{ f *os.File }
+
+func (w diskWriter) Write(p []byte) (int, error) {
+	n, err := w.f.Write(p)
+	if err != nil {
+		err = fatal{diag.Errorf(diag.Disk, "", "writing a download: %w", err)}
+	}
+	return n, err
 }
 
 // accept decides whether a response continues the file, starts it anew, or is a fault.
