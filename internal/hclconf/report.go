@@ -37,6 +37,10 @@ func newReport() *Report {
 // Errorf adds an error at a place. The summary names the fault; the detail, formatted
 // with args, says the cause and the mend.
 func (r *Report) Errorf(at hcl.Range, summary, detail string, args ...any) {
+	if r.full() { // before the line is looked for, which may be long
+		r.dropped++
+		return
+	}
 	r.add(at, r.line(at), summary, fmt.Sprintf(detail, args...))
 }
 
