@@ -3,6 +3,7 @@
 package archive_test
 
 import (
+	"context"
 	"os"
 	"testing"
 	"time"
@@ -41,7 +42,7 @@ func TestRealArchive(t *testing.T) {
 	if dir == "" {
 		dir = t.TempDir()
 	}
-	client, err := archive.New(archive.Options{CacheDir: dir, Mirrors: table, Config: fetch.Config{}, Clock: fetch.SystemClock(time.Now)})
+	client, err := archive.New(archive.Options{CacheDir: dir, Mirrors: table, Config: fetch.Config{}, Clock: fetch.Clock{Now: time.Now, Sleep: sleep}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,4 +67,13 @@ func TestRealArchive(t *testing.T) {
 		step("fetching", func() error { _, err := client.Packages(t.Context(), set, first, m.Packages); return err })
 	}
 	step("chaining", func() error { return client.Chain(t.Context(), set, first) })
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }

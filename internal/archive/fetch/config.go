@@ -169,17 +169,3 @@ func Redact(raw string) string {
 	}
 	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
 }
-
-// SystemClock is a clock that reads the time from now and really sleeps.
-func SystemClock(now func() time.Time) Clock {
-	return Clock{Now: now, Sleep: func(ctx context.Context, d time.Duration) error {
-		t := time.NewTimer(d)
-		defer t.Stop()
-		select {
-		case <-t.C:
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}}
-}

@@ -251,16 +251,19 @@ func cause(ctx context.Context, err error) error {
 }
 
 func openFile(u *url.URL) (*http.Response, error) {
-	f, err := os.Open(u.Path)
+	info, err := os.Stat(u.Path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fatal{ErrNotFound}
+	}
+	if err == nil && !info.Mode().IsRegular() { // opening a pipe would wait for ever
+		err = errors.New("not a regular file")
 	}
 	if err != nil {
 		return nil, fatal{err}
 	}
-	info, err := f.Stat()
-	if err != nil || !info.Mode().IsRegular() {
-		return nil, fatal{errors.Join(errors.New("not a regular file"), err, f.Close())}
+	f, err := os.Open(u.Path)
+	if err != nil {
+		return nil, fatal{err}
 	}
 	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: f, ContentLength: info.Size()}, nil
 }
