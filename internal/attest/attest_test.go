@@ -35,7 +35,7 @@ func packages() []Package {
 			SHA256: hexOf("1", 64), SHA512: hexOf("1", 128), Size: 88120,
 			Maintainer: "Mark Brown <broonie@example.org>", Homepage: "https://zlib.example/",
 			Description: "compression library - runtime\n zlib is a library.",
-			Copyright:   []byte("Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n\nFiles: *\nLicense: Zlib\n"),
+			Copyright:   []byte("Format: https://example.org/copyright-format/1.0/\n\nFiles: *\nLicense: Zlib\n"),
 			Archive:     "debian", PoolPath: "pool/main/z/zlib/zlib1g_1.3.dfsg+really1.3.1-1+b1_amd64.deb",
 			Depends: []string{"libc6 (>= 2.14)"},
 		},

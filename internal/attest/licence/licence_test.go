@@ -8,7 +8,7 @@ import (
 // dep5 makes a copyright file in format 1.0 with one Files stanza a licence.
 func dep5(licences ...string) string {
 	var b strings.Builder
-	b.WriteString("Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\nSource: somewhere\n\n")
+	b.WriteString("Format: https://example.org/copyright-format/1.0/\nSource: somewhere\n\n")
 	for _, l := range licences {
 		b.WriteString("Files:\n *\nCopyright: 2020 A. Person\nLicense: " + l + "\n Some text.\n .\n License: not a field\n\n")
 	}
