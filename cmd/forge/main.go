@@ -10,11 +10,15 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/sirupsen/logrus"
 	"golang.org/x/term"
 )
 
 func main() {
-	log.SetOutput(io.Discard) // libraries' asides; forge itself never uses package log
+	// Libraries' asides: forge itself never uses these.
+	log.SetOutput(io.Discard)
+	logrus.SetOutput(io.Discard)
+
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	exe, _ := os.Executable()
 	code := run(ctx, &env{

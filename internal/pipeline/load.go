@@ -17,10 +17,11 @@ const maxVarFile = 1 << 20
 // Load evaluates the templates of a directory. vars are "NAME=VALUE", varFiles names
 // of files. Faults come back as one *diag.Findings; warnings come with the set.
 func Load(dir string, vars, varFiles []string) (*spec.Set, diag.List, error) {
-	info, err := os.Stat(dir)
-	if err != nil || !info.IsDir() {
-		return nil, nil, diag.Errorf(diag.Usage, "Name a directory with *.forge.hcl files.", "%q is not a directory", dir)
+	root, err := os.OpenRoot(dir) // a link in the directory must not lead out of it
+	if err != nil {
+		return nil, nil, diag.Errorf(diag.Usage, "Name a directory with *.forge.hcl files.", "opening the templates' directory: %w", err)
 	}
+	defer root.Close()
 	in := template.Options{Vars: map[string]string{}}
 	for _, v := range vars {
 		name, value, ok := strings.Cut(v, "=")
@@ -36,7 +37,7 @@ func Load(dir string, vars, varFiles []string) (*spec.Set, diag.List, error) {
 		}
 		in.VarFiles = append(in.VarFiles, hclconf.File{Name: name, Data: data})
 	}
-	set, list := template.Load(os.DirFS(dir), in)
+	set, list := template.Load(root.FS(), in)
 	if list.HasErrors() {
 		return nil, nil, &diag.Findings{List: list, Exit: diag.ExitUsage}
 	}
