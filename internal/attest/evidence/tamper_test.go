@@ -210,7 +210,7 @@ func TestTampering(t *testing.T) {
 		}, diag.SignatureWrong, "differ"},
 		{"a thousand legacy signatures", func(b *bench) {
 			b.attach(ours, Both)
-			m := v1.Manifest{SchemaVersion: 2, MediaType: types.OCIManifestSchema1}
+			m := v1.Manifest{SchemaVersion: 2, MediaType: types.OCIManifestSchema1, Config: v1.Descriptor{Digest: b.subject(b.index)}}
 			for range 1000 {
 				m.Layers = append(m.Layers, v1.Descriptor{MediaType: mediaSimpleSigning, Digest: b.subject(b.index), Size: 1})
 			}
