@@ -6,6 +6,10 @@
 // as apt takes them; where that ends with unmet dependencies, a complete search with
 // the same preferences follows. apt settles some choices by the order in which its
 // cache happened to be filled; those are errors here that ask the user to choose.
+//
+// The classic resolver decides in every apt up to 3.0 (bookworm, trixie). The solver
+// that apt 3.1.10 and later use first may differ: there a later hard dependency can
+// decide an earlier alternative.
 package solve
 
 import (
