@@ -43,12 +43,31 @@ func run(ctx context.Context, e *env, args []string) int {
 	root.SetIn(e.stdin)
 	root.SetOut(e.stdout)
 	root.SetErr(e.stderr)
+	running := false
+	markRunning(root, &running)
 	err := root.ExecuteContext(ctx)
+	if err != nil && !running {
+		err = usageError{err} // found by cobra: unknown command, missing flag
+	}
 	if err != nil {
 		e.reportFindings(err)
 		report(e.stderr, ctx, err)
 	}
 	return exitCode(ctx, err)
+}
+
+// markRunning has every command of a tree say that it has begun, which it does only
+// once its command line was understood.
+func markRunning(cmd *cobra.Command, running *bool) {
+	if run := cmd.RunE; run != nil {
+		cmd.RunE = func(cmd *cobra.Command, args []string) error {
+			*running = true
+			return run(cmd, args)
+		}
+	}
+	for _, sub := range cmd.Commands() {
+		markRunning(sub, running)
+	}
 }
 
 // reportFindings prints the findings that err carries: as JSON on stdout where JSON is
