@@ -2,14 +2,17 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
+	"time"
 
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/util/progress/progressui"
 	"github.com/spf13/cobra"
 
+	"forge/internal/archive"
 	"forge/internal/build/engine"
 	"forge/internal/diag"
 	"forge/internal/pipeline"
@@ -50,6 +53,7 @@ func (e *env) host(f engineFlags) (*pipeline.Host, error) {
 		Config:  config,
 		Now:     e.now,
 		Note:    e.note,
+		Fetched: e.fetched(),
 		Watch:   e.watch,
 	}, nil
 }
@@ -71,6 +75,33 @@ func (e *env) configFile() string {
 
 // platform is the platform of images that run on this machine.
 func (e *env) platform() string { return "linux/" + runtime.GOARCH }
+
+// fetchedEvery is how often a line about fetching is written where there is no terminal.
+const fetchedEvery = 2 * time.Second
+
+// fetched shows the progress of fetching: one line that changes on a terminal, else a
+// line now and then.
+func (e *env) fetched() func(archive.Progress) {
+	if e.quiet || e.progress == "quiet" {
+		return nil
+	}
+	tty := e.terminal && e.progress != "plain"
+	last := e.now()
+	return func(p archive.Progress) {
+		text := fmt.Sprintf("fetched %d of %d: %s", p.Done, p.Total, p.Name)
+		if tty {
+			fmt.Fprintf(e.stderr, "\r\033[K%.*s", 78, text)
+			if p.Done == p.Total {
+				fmt.Fprint(e.stderr, "\r\033[K")
+			}
+			return
+		}
+		if now := e.now(); now.Sub(last) >= fetchedEvery {
+			last = now
+			fmt.Fprintln(e.stderr, text)
+		}
+	}
+}
 
 // watch shows an engine's progress on stderr with BuildKit's own display, until the
 // returned function is called.

@@ -35,7 +35,7 @@ func Run(ctx context.Context, o Options, g *Graph) ([]Layer, error) {
 		for s := range status {
 			log.add(s)
 			if o.Progress != nil {
-				o.Progress(s)
+				o.Progress(g.forPeople(s))
 			}
 		}
 	}()

@@ -100,7 +100,7 @@ func (h *Host) builder(ctx context.Context, set *spec.Set, f *lock.File, names [
 	if err != nil {
 		return nil, err
 	}
-	b := &builder{host: h, set: set, lock: f, files: archiveFiles(archives, set, f),
+	b := &builder{host: h, set: set, lock: f, files: packageFiles{archives, set, f},
 		inputs: map[digest.Digest]lock.Package{}, urls: map[digest.Digest]spec.File{}, effects: map[string][]spec.Effect{}}
 	for _, m := range f.Images {
 		for _, p := range m.Packages {
@@ -116,7 +116,7 @@ func (h *Host) builder(ctx context.Context, set *spec.Set, f *lock.File, names [
 	}
 	b.options.Open = func(ctx context.Context, d digest.Digest) (string, error) {
 		if p, ok := b.inputs[d]; ok {
-			return b.files(ctx, p)
+			return b.files.one(ctx, p)
 		}
 		if file, ok := b.urls[d]; ok {
 			return archives.Download(ctx, file.URL, file.SHA256)

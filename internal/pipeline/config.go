@@ -32,7 +32,8 @@ var mirrorSchema = &hclconf.Schema{
 	Doc:    "Where an archive is reached from this machine. `FORGE_DEB_MIRROR` goes before it; the template's `url` and the machine's apt sources come after it. The archive `snapshot` is the service that keeps packages which the mirrors have dropped.",
 	Example: `mirror "debian" {
   urls = ["https://mirror.example/debian"]
-}`,
+}
+`,
 	Attrs: []hclconf.Attr{
 		{Name: "urls", Type: cty.List(cty.String), Required: true, Doc: "Roots of the archive, tried in this order."},
 	},
@@ -45,7 +46,8 @@ var networkSchema = &hclconf.Schema{
 	Example: `network {
   ca_file    = "/etc/ssl/company.pem"
   netrc_file = "/home/builder/.netrc"
-}`,
+}
+`,
 	Attrs: []hclconf.Attr{
 		{Name: "ca_file", Type: cty.String, Doc: "PEM file of certificate authorities that are trusted beside the system's."},
 		{Name: "cert_file", Type: cty.String, Doc: "PEM client certificate for mutual TLS, with `key_file`."},

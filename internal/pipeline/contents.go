@@ -16,10 +16,12 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"forge/internal/archive"
 	"forge/internal/debian/deb"
 	"forge/internal/diag"
 	"forge/internal/lock"
 	"forge/internal/rootfs"
+	"forge/internal/spec"
 )
 
 // contentsVersion names the form of the cached records; another form, another folder.
@@ -53,33 +55,59 @@ func (h *Host) scriptsOf(ctx context.Context, files packageFiles, packages []loc
 	})
 }
 
-// packageFiles finds the verified file of a package.
-type packageFiles func(ctx context.Context, p lock.Package) (string, error)
+// packageFiles gives the verified files of locked packages from their archives, through
+// the cache.
+type packageFiles struct {
+	archives *archive.Client
+	set      *spec.Set
+	lock     *lock.File
+}
+
+func (f packageFiles) one(ctx context.Context, p lock.Package) (string, error) {
+	return f.archives.Package(ctx, f.set, f.lock, p)
+}
+
+func (f packageFiles) all(ctx context.Context, packages []lock.Package) (bySHA256 map[string]string, err error) {
+	return f.archives.Packages(ctx, f.set, f.lock, packages)
+}
 
 // readAll gives what read makes of each package file, from the records in the cache
 // where they are there.
 func readAll[T any](ctx context.Context, h *Host, kind string, files packageFiles, packages []lock.Package, read func(*os.File, *deb.Package) (*T, error)) ([]*T, error) {
 	dir := filepath.Join(h.Cache, "packages", contentsVersion, kind)
+	record := func(p lock.Package) string { return filepath.Join(dir, p.SHA256+".json") }
 	out := make([]*T, len(packages))
+	var missing []lock.Package
+	for i, p := range packages {
+		v, ok := readRecord[T](record(p))
+		if out[i] = v; !ok {
+			out[i] = nil
+			missing = append(missing, p)
+		}
+	}
+	if len(missing) == 0 {
+		return out, nil
+	}
+	names, err := files.all(ctx, missing)
+	if err != nil {
+		return nil, err
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(4)
 	for i, p := range packages {
-		record := filepath.Join(dir, p.SHA256+".json")
-		if v, ok := readRecord[T](record); ok {
-			out[i] = v
+		if out[i] != nil {
 			continue
 		}
 		group.Go(func() error {
-			name, err := files(ctx, p)
-			if err != nil {
-				return err
+			if ctx.Err() != nil {
+				return ctx.Err()
 			}
-			v, err := openPackage(name, read)
+			v, err := openPackage(names[p.SHA256], read)
 			if err != nil {
 				return fmt.Errorf("reading package %s %s: %w", p.Name, p.Version, err)
 			}
 			out[i] = v
-			return writeRecord(record, v)
+			return writeRecord(record(p), v)
 		})
 	}
 	return out, group.Wait()

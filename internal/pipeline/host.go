@@ -37,6 +37,7 @@ type Host struct {
 	Config  Config
 	Now     func() time.Time
 	Note    func(format string, args ...any)     // one line of progress
+	Fetched func(archive.Progress)               // a file has come from an archive or the cache; may be nil
 	Watch   func(title string) (Display, func()) // shows one build's progress until the function is called
 }
 
@@ -78,7 +79,8 @@ func (h *Host) archives() (*archive.Client, error) {
 			KeyFile:    h.Config.KeyFile,
 			NetrcFile:  h.Config.Netrc,
 		},
-		Clock: fetch.Clock{Now: h.Now, Sleep: Sleep},
+		Clock:    fetch.Clock{Now: h.Now, Sleep: Sleep},
+		Progress: h.Fetched,
 	})
 }
 

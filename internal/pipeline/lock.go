@@ -74,7 +74,7 @@ func keepExpected(old, now *lock.File) []lock.Expected {
 // a path of two packages, directories that packages disagree about, the creation date,
 // and whether each maintainer script has a record.
 func (h *Host) settle(ctx context.Context, archives *archive.Client, set *spec.Set, f *lock.File) error {
-	files := archiveFiles(archives, set, f)
+	files := packageFiles{archives, set, f}
 	for i := range f.Images {
 		m := &f.Images[i]
 		var lineage []lock.Package
@@ -156,11 +156,4 @@ func (h *Host) effectsOf(ctx context.Context, files packageFiles, set *spec.Set,
 		out[p.SHA256] = matched
 	}
 	return out, nil
-}
-
-// archiveFiles gives packages' files from their archives, through the cache.
-func archiveFiles(archives *archive.Client, set *spec.Set, f *lock.File) packageFiles {
-	return func(ctx context.Context, p lock.Package) (string, error) {
-		return archives.Package(ctx, set, f, p)
-	}
 }
