@@ -41,16 +41,41 @@ func newDocs(e *env) *cobra.Command {
 
 func configurationReference() string {
 	return "# Configuration\n\n<!-- Generated from code: go run ./cmd/forge docs docs -->\n\n" +
+		"forge needs no configuration where the machine's apt sources name a mirror.\n\n" +
+		environmentReference() +
+		"\n## File\n\n" +
 		"What forge needs to know of this machine's surroundings stands in `forge/config.hcl` in the user's\n" +
 		"configuration directory (`~/.config`), or in the file that `FORGE_CONFIG` names. All of it is optional.\n\n" +
 		hclconf.Reference(pipeline.ConfigSchemas)
+}
+
+// environment lists the variables that forge reads.
+var environment = []struct{ names, meaning string }{
+	{"`FORGE_CACHE`", "Directory of downloads, encoded layers and the engine's state; `--cache-dir` goes before it. Default: `forge` in `XDG_CACHE_HOME`, else in `~/.cache`."},
+	{"`FORGE_CONFIG`", "Configuration file. Default: `forge/config.hcl` in `XDG_CONFIG_HOME`, else in `~/.config`."},
+	{"`FORGE_DEB_MIRROR`", "Roots of archives: `NAME=URL[,URL...]`, several separated by spaces. Goes before every other place that names a mirror."},
+	{"`FORGE_DEB_SNAPSHOT`", "Root of the snapshot service; goes before `mirror \"snapshot\"`."},
+	{"`FORGE_PROGRESS`", "How a build's progress is shown, as `--progress`."},
+	{"`BUILDKIT_HOST`", "Address of a BuildKit engine, as `--engine`. Default: the embedded engine."},
+	{"`COSIGN_PASSWORD`", "Password of the private key. Without it forge asks at the terminal."},
+	{"`HTTP_PROXY`, `HTTPS_PROXY`, `NO_PROXY`", "Proxies for archives and registries; small letters go before capitals."},
+	{"`NO_COLOR`", "No colours, where it is not empty."},
+}
+
+func environmentReference() string {
+	var b strings.Builder
+	b.WriteString("## Environment\n\n| variable | meaning |\n|---|---|\n")
+	for _, v := range environment {
+		fmt.Fprintf(&b, "| %s | %s |\n", v.names, v.meaning)
+	}
+	return b.String()
 }
 
 // commandReference documents every command of a tree as Markdown.
 func commandReference(root *cobra.Command) string {
 	var b strings.Builder
 	b.WriteString("# Commands\n\n<!-- Generated from code: go run ./cmd/forge docs docs -->\n\n")
-	fmt.Fprintf(&b, "%s\n\n## Flags of every command\n\n```\n%s```\n", strings.TrimSpace(root.Long), root.PersistentFlags().FlagUsages())
+	fmt.Fprintf(&b, "```\n%s\n```\n\n## Flags of every command\n\n```\n%s```\n", strings.TrimSpace(root.Long), root.PersistentFlags().FlagUsages())
 	for _, cmd := range root.Commands() {
 		writeCommand(&b, cmd)
 	}

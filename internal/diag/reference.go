@@ -19,8 +19,9 @@ var groups = []struct{ prefix, title string }{
 // Reference is docs/errors.md: every error id with its meaning, next step and exit code.
 func Reference() string {
 	var b strings.Builder
-	b.WriteString("# Errors\n\nWritten by `make generate` from `internal/diag`. Every error that forge prints has one of\n" +
-		"these ids, which are never reused. The exit code tells a script what kind it is:\n\n" +
+	b.WriteString("# Errors\n\n<!-- Generated from code: go run ./cmd/forge docs docs -->\n\n" +
+		"Errors that a person can do something about have an id, which is never reused.\n" +
+		"The exit code tells a script what kind it is:\n\n" +
 		"| exit code | means |\n|---|---|\n")
 	for _, c := range exitCodes {
 		fmt.Fprintf(&b, "| %d | %s |\n", c.code, c.means)

@@ -13,6 +13,12 @@ func Reference(schemas []*Schema) string {
 	for _, s := range schemas {
 		writeSchema(&w, s, "##", "")
 	}
+	return w.String()
+}
+
+// FunctionReference lists the functions of expressions as Markdown.
+func FunctionReference() string {
+	var w strings.Builder
 	fmt.Fprintf(&w, "## Functions\n\nAll are pure: none reads a file, the clock, the environment or the network. They mean what they mean in Terraform and Packer.\n\n")
 	names := slices.Sorted(maps.Keys(functions()))
 	for i, n := range names {

@@ -32,9 +32,9 @@ var archiveSchema = &hclconf.Schema{
 		{Name: "components", Type: texts, Doc: "Components of each suite. Default: `[\"main\"]`."},
 		{Name: "keyring", Type: text, Required: true, Doc: "File of the OpenPGP public keys that may sign the archive, relative to the directory."},
 		{Name: "signed_by", Type: texts, Doc: "Fingerprints (40 hex digits) of the only keys of the keyring that may sign. With `!` at its end, exactly that key and not its subkeys."},
-		{Name: "url", Type: text, Doc: "Root of an in-house archive. A mirror found when forge runs goes before it."},
-		{Name: "max_age", Type: text, Doc: "Oldest age of a release file that has no Valid-Until, such as `168h` or `7d`."},
-		{Name: "as_of", Type: text, Doc: "Day, `YYYY-MM-DD`, as of which Valid-Until is judged. Recorded in lock and provenance."},
+		{Name: "url", Type: text, Doc: "Root of an in-house archive. `FORGE_DEB_MIRROR` and the configuration file go before it, the apt sources of the machine after it."},
+		{Name: "max_age", Type: text, Doc: "Oldest age of a release file, such as `168h` or `7d`; where the file has a Valid-Until too, the earlier counts. Default: `180d` for a file without Valid-Until."},
+		{Name: "as_of", Type: text, Doc: "Day, `YYYY-MM-DD`, at most 30 days back, as of which Valid-Until and `max_age` are judged. Recorded in lock and provenance."},
 		{Name: "snapshot", Type: text, Doc: "Moment, `YYYYMMDDTHHMMSSZ`, whose indexes and packages are taken from the archive's snapshot service."},
 	},
 }
@@ -113,7 +113,7 @@ var packagesSchema = &hclconf.Schema{
 		{Name: "install", Type: texts, Doc: "Packages, as `name` or `name=version`."},
 		{Name: "resolve", Type: cty.Bool, Doc: "`true` adds dependencies as `apt-get install --no-install-recommends` would; `false` takes exactly these. Default: the parent's, else `true`."},
 		{Name: "exclude", Type: mapping, Doc: "Dependencies to leave out, each with the reason, which is recorded."},
-		{Name: "prune", Type: texts, Doc: "Named sets of files that are not laid out. Copyright files always stay. Default: the parent's."},
+		{Name: "prune", Type: texts, Doc: "Named [sets of files](#sets-of-prune) that are not laid out. Copyright files always stay. Default: the parent's."},
 	},
 }
 

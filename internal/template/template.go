@@ -74,10 +74,10 @@ func Format(name string, src []byte) ([]byte, diag.List) {
 
 // Reference documents the template language as Markdown.
 func Reference() string {
-	return "# Template reference\n\n" +
+	return "# Template reference\n\n<!-- Generated from code: go run ./cmd/forge docs docs -->\n\n" +
 		"A directory of `" + Pattern + "` files is evaluated together; the order of files and blocks does not matter.\n\n" +
 		hclconf.Reference(append([]*hclconf.Schema{hclconf.VariableSchema, hclconf.LocalsSchema}, top...)) +
-		pruneReference() + effectReference()
+		hclconf.FunctionReference() + pruneReference() + effectReference()
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
