@@ -136,10 +136,16 @@ func (e *env) showBuilt(results []*build.Result, paths []string) error {
 	for _, b := range all {
 		fmt.Fprintf(e.stdout, "%-12s %-12s %s\n", b.Name, "index", b.Digest)
 		for _, m := range b.Images {
-			fmt.Fprintf(e.stdout, "%-12s %-12s %s  %s\n", "", m.Platform, m.Digest, megabytes(m.Size))
+			fmt.Fprintf(e.stdout, "%-12s %-12s %s  %s\n", "", m.Platform, m.Digest, sizeText(m.Size))
 		}
 	}
 	return nil
 }
 
-func megabytes(n int64) string { return fmt.Sprintf("%.2f MB", float64(n)/1e6) }
+// sizeText is a size for people.
+func sizeText(n int64) string {
+	if n < 1e6 {
+		return fmt.Sprintf("%.1f kB", float64(n)/1e3)
+	}
+	return fmt.Sprintf("%.2f MB", float64(n)/1e6)
+}

@@ -90,7 +90,7 @@ func newEnginePrune(e *env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(e.stdout, "%s freed\n", megabytes(freed))
+			fmt.Fprintf(e.stdout, "%s freed\n", sizeText(freed))
 			return nil
 		},
 	}
@@ -98,7 +98,7 @@ func newEnginePrune(e *env) *cobra.Command {
 
 func showStatus(w io.Writer, s engine.Status) error {
 	if !s.Running {
-		_, err := fmt.Fprintf(w, "not running; it starts by itself when it is needed\nstate   %s, %s\n", s.StateDir, megabytes(s.Disk))
+		_, err := fmt.Fprintf(w, "not running; it starts by itself when it is needed\nstate   %s, %s\n", s.StateDir, sizeText(s.Disk))
 		return err
 	}
 	as := "as root"
@@ -106,6 +106,6 @@ func showStatus(w io.Writer, s engine.Status) error {
 		as = "rootless"
 	}
 	_, err := fmt.Fprintf(w, "running since %s, process %d, %s\nBuildKit %s, peak memory %s\nlistens %s\nstate   %s, %s\n",
-		s.Started.UTC().Format(time.RFC3339), s.PID, as, s.BuildKit, megabytes(s.PeakRSS), s.Address, s.StateDir, megabytes(s.Disk))
+		s.Started.UTC().Format(time.RFC3339), s.PID, as, s.BuildKit, sizeText(s.PeakRSS), s.Address, s.StateDir, sizeText(s.Disk))
 	return err
 }

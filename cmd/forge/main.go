@@ -14,22 +14,24 @@ import (
 	"golang.org/x/term"
 )
 
-func main() {
+func main() { os.Exit(process(time.Now)) }
+
+// process is the whole program but for its clock, and gives its exit code.
+func process(now func() time.Time) int {
 	// Libraries' asides: forge itself never uses these.
 	log.SetOutput(io.Discard)
 	logrus.SetOutput(io.Discard)
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
 	exe, _ := os.Executable()
-	code := run(ctx, &env{
+	return run(ctx, &env{
 		stdin:     os.Stdin,
 		stdout:    os.Stdout,
 		stderr:    os.Stderr,
 		lookupenv: os.LookupEnv,
-		now:       time.Now,
+		now:       now,
 		exe:       exe,
 		terminal:  term.IsTerminal(int(os.Stderr.Fd())),
 	}, os.Args[1:])
-	stop()
-	os.Exit(code)
 }

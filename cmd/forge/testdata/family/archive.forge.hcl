@@ -1,0 +1,6 @@
+archive "test" {
+  kind       = "deb"
+  suites     = ["stable"]
+  components = ["main"]
+  keyring    = "archive.asc"
+}
