@@ -34,24 +34,23 @@ func (h *Host) Build(ctx context.Context, set *spec.Set, f *lock.File, names, on
 
 // build makes images, parents before children.
 func (b *builder) build(ctx context.Context, names, onPlatforms []string) ([]*build.Result, error) {
-	var graphs []*build.Graph
-	for _, m := range b.set.Images {
-		if len(names) > 0 && !slices.Contains(names, m.Name) {
-			continue
-		}
-		for _, platform := range m.Platforms {
-			if len(onPlatforms) > 0 && !slices.Contains(onPlatforms, platform) {
-				continue
-			}
-			g, err := b.graph(ctx, m.Name, platform)
-			if err != nil {
-				return nil, fmt.Errorf("image %q on %s: %w", m.Name, platform, err)
-			}
-			graphs = append(graphs, g)
-		}
-	}
-	if len(graphs) == 0 {
+	targets := b.targets(names, onPlatforms)
+	if len(targets) == 0 {
 		return nil, diag.Errorf(diag.Usage, "", "no template is for %s", strings.Join(onPlatforms, " or "))
+	}
+	if err := b.readEffects(ctx, targets); err != nil {
+		return nil, err
+	}
+	var graphs []*build.Graph
+	for _, t := range targets {
+		g, err := build.NewGraph(build.Input{
+			Set: b.set, Lock: b.lock, Image: t.name, Platform: t.platform,
+			Engine: b.runs, Helper: b.helper, Effects: b.effects,
+		})
+		if err != nil {
+			return nil, fmt.Errorf("image %q on %s: %w", t.name, t.platform, err)
+		}
+		graphs = append(graphs, g)
 	}
 	display, done := b.host.Watch("building")
 	b.options.Progress = display
@@ -101,7 +100,7 @@ func (h *Host) builder(ctx context.Context, set *spec.Set, f *lock.File, names [
 		return nil, err
 	}
 	b := &builder{host: h, set: set, lock: f, files: packageFiles{archives, set, f},
-		inputs: map[digest.Digest]lock.Package{}, urls: map[digest.Digest]spec.File{}, effects: map[string][]spec.Effect{}}
+		inputs: map[digest.Digest]lock.Package{}, urls: map[digest.Digest]spec.File{}}
 	for _, m := range f.Images {
 		for _, p := range m.Packages {
 			b.inputs[digest.NewDigestFromEncoded(digest.SHA256, p.SHA256)] = p
@@ -181,24 +180,48 @@ func (b *builder) ask(ctx context.Context) error {
 	return diag.Errorf(diag.EngineConnect, "Use an engine on linux/amd64 or linux/arm64.", "the engine runs on no platform that the layout program is built for")
 }
 
-func (b *builder) graph(ctx context.Context, name, platform string) (*build.Graph, error) {
-	for _, m := range b.set.Lineage(name) {
-		pin := b.lock.Find(m.Name, platform)
-		if pin == nil {
-			return nil, diag.Errorf(diag.LockMissing, "", "%s does not pin template %q for %s", lock.FileName, m.Name, platform)
+// target is one image on one platform.
+type target struct{ name, platform string }
+
+// targets lists what is to be built; no names or no platforms mean all.
+func (b *builder) targets(names, onPlatforms []string) []target {
+	var all []target
+	for _, m := range b.set.Images {
+		if len(names) > 0 && !slices.Contains(names, m.Name) {
+			continue
 		}
-		effects, err := b.host.effectsOf(ctx, b.files, b.set, pin.Packages)
-		if err != nil {
-			return nil, err
-		}
-		for sum, e := range effects {
-			b.effects[sum] = e
+		for _, platform := range m.Platforms {
+			if len(onPlatforms) == 0 || slices.Contains(onPlatforms, platform) {
+				all = append(all, target{m.Name, platform})
+			}
 		}
 	}
-	return build.NewGraph(build.Input{
-		Set: b.set, Lock: b.lock, Image: name, Platform: platform,
-		Engine: b.runs, Helper: b.helper, Effects: b.effects,
-	})
+	return all
+}
+
+// readEffects finds the effects of every package of the targets, in one go, so that
+// what must be fetched is fetched side by side.
+func (b *builder) readEffects(ctx context.Context, targets []target) error {
+	var packages []lock.Package
+	for _, t := range targets {
+		packages = append(packages, lineagePackages(b.set, b.lock, t)...)
+	}
+	slices.SortFunc(packages, func(x, y lock.Package) int { return strings.Compare(x.SHA256, y.SHA256) })
+	packages = slices.CompactFunc(packages, func(x, y lock.Package) bool { return x.SHA256 == y.SHA256 })
+	effects, err := b.host.effectsOf(ctx, b.files, b.set, packages)
+	b.effects = effects
+	return err
+}
+
+// lineagePackages gives the packages of a target, its ancestors' first.
+func lineagePackages(set *spec.Set, f *lock.File, t target) []lock.Package {
+	var packages []lock.Package
+	for _, m := range set.Lineage(t.name) {
+		if pin := f.Find(m.Name, t.platform); pin != nil {
+			packages = append(packages, pin.Packages...)
+		}
+	}
+	return packages
 }
 
 // created is the date that an image carries.

@@ -12,7 +12,6 @@ import (
 	"forge/internal/attest/evidence"
 	"forge/internal/build"
 	"forge/internal/debian/control"
-	"forge/internal/diag"
 	"forge/internal/lock"
 )
 
@@ -74,14 +73,7 @@ func (b *builder) provenance(r *build.Result, platforms []string, packages []att
 // attested gives every package of an image, its ancestors' included, as the evidence
 // describes it.
 func (b *builder) attested(ctx context.Context, name, platform string) ([]attest.Package, error) {
-	var pins []lock.Package
-	for _, m := range b.set.Lineage(name) {
-		pin := b.lock.Find(m.Name, platform)
-		if pin == nil {
-			return nil, diag.Errorf(diag.LockMissing, "", "%s does not pin template %q for %s", lock.FileName, m.Name, platform)
-		}
-		pins = append(pins, pin.Packages...)
-	}
+	pins := lineagePackages(b.set, b.lock, target{name, platform})
 	read, err := b.host.contentsOf(ctx, b.files, pins)
 	if err != nil {
 		return nil, err

@@ -75,24 +75,24 @@ func keepExpected(old, now *lock.File) []lock.Expected {
 // and whether each maintainer script has a record.
 func (h *Host) settle(ctx context.Context, archives *archive.Client, set *spec.Set, f *lock.File) error {
 	files := packageFiles{archives, set, f}
+	var everything []lock.Package
+	for _, m := range f.Images {
+		everything = append(everything, m.Packages...)
+	}
+	if _, err := h.effectsOf(ctx, files, set, everything); err != nil {
+		return err
+	}
 	for i := range f.Images {
 		m := &f.Images[i]
-		var lineage []lock.Package
 		var stated []spec.Directory
 		for _, ancestor := range set.Lineage(m.Name) {
-			if pin := f.Find(ancestor.Name, m.Platform); pin != nil {
-				lineage = append(lineage, pin.Packages...)
-			}
 			stated = append(stated, ancestor.Directories...)
 		}
-		all, err := h.contentsOf(ctx, files, lineage)
+		all, err := h.contentsOf(ctx, files, lineagePackages(set, f, target{m.Name, m.Platform}))
 		if err != nil {
 			return err
 		}
 		if err := settleImage(m, all, stated); err != nil {
-			return fmt.Errorf("image %q on %s: %w", m.Name, m.Platform, err)
-		}
-		if _, err := h.effectsOf(ctx, files, set, m.Packages); err != nil {
 			return fmt.Errorf("image %q on %s: %w", m.Name, m.Platform, err)
 		}
 	}
