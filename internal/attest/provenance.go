@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/in-toto/in-toto-golang/in_toto/slsa_provenance/common"
+
 	"forge/internal/lock"
 )
 
@@ -67,7 +69,7 @@ type engine struct {
 type dependencyOf struct {
 	Name        string            `json:"name,omitempty"`
 	URI         string            `json:"uri,omitempty"`
-	Digest      map[string]string `json:"digest"`
+	Digest      common.DigestSet  `json:"digest"`
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
@@ -131,7 +133,7 @@ func (in *ProvenanceInput) resolved() ([]dependencyOf, error) {
 		if _, err := sha256Hex("sha256:" + d.sum); err != nil {
 			return nil, fmt.Errorf("digest of %s: %w", d.name, err)
 		}
-		out = append(out, dependencyOf{Name: d.name, Digest: map[string]string{"sha256": d.sum}})
+		out = append(out, dependencyOf{Name: d.name, Digest: common.DigestSet{"sha256": d.sum}})
 	}
 	for _, r := range in.releases() {
 		if _, err := sha256Hex("sha256:" + r.Digest["sha256"]); err != nil {
@@ -154,7 +156,7 @@ func (in *ProvenanceInput) releases() []dependencyOf {
 		}
 		out = append(out, dependencyOf{
 			Name:        path.Join(r.Archive, r.Suite, "InRelease"),
-			Digest:      map[string]string{"sha256": r.SHA256},
+			Digest:      common.DigestSet{"sha256": r.SHA256},
 			Annotations: notes,
 		})
 	}
@@ -173,7 +175,7 @@ func (in *ProvenanceInput) packages() ([]dependencyOf, error) {
 		}
 		d := dependencyOf{
 			URI:         p.purl(in.Distro),
-			Digest:      map[string]string{"sha256": p.SHA256},
+			Digest:      common.DigestSet{"sha256": p.SHA256},
 			Annotations: map[string]string{"archive": p.Archive, "path": p.PoolPath},
 		}
 		if id := [2]string{d.URI, p.SHA256}; !seen[id] {

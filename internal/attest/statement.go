@@ -13,12 +13,13 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/in-toto/in-toto-golang/in_toto"
+	"github.com/in-toto/in-toto-golang/in_toto/slsa_provenance/common"
 )
 
-const statementType = "https://in-toto.io/Statement/v1"
-
 // PayloadType is the DSSE payload type of in-toto statements.
-const PayloadType = "application/vnd.in-toto+json"
+const PayloadType = in_toto.PayloadType
 
 // maxSignatures bounds the signatures of one envelope; forge writes one.
 const maxSignatures = 16
@@ -33,8 +34,8 @@ type Statement struct {
 
 // Subject is what a statement speaks of.
 type Subject struct {
-	Name   string            `json:"name,omitempty"`
-	Digest map[string]string `json:"digest"`
+	Name   string           `json:"name,omitempty"`
+	Digest common.DigestSet `json:"digest"`
 }
 
 // NewStatement makes the bytes of a statement about one image manifest or index.
@@ -45,8 +46,8 @@ func NewStatement(name, digest, predicateType string, predicate []byte) ([]byte,
 		return nil, err
 	}
 	return encode(Statement{
-		Type:          statementType,
-		Subject:       []Subject{{Name: name, Digest: map[string]string{"sha256": sum}}},
+		Type:          in_toto.StatementInTotoV1,
+		Subject:       []Subject{{Name: name, Digest: common.DigestSet{"sha256": sum}}},
 		PredicateType: predicateType,
 		Predicate:     predicate,
 	})
@@ -66,8 +67,8 @@ func ParseStatement(payload []byte) (Statement, error) {
 		return Statement{}, fmt.Errorf("parsing statement: %w", err)
 	}
 	switch {
-	case s.Type != statementType:
-		return Statement{}, fmt.Errorf("parsing statement: its type is %.80q, not %q", s.Type, statementType)
+	case s.Type != in_toto.StatementInTotoV1:
+		return Statement{}, fmt.Errorf("parsing statement: its type is %.80q, not %q", s.Type, in_toto.StatementInTotoV1)
 	case s.PredicateType == "":
 		return Statement{}, errors.New("parsing statement: it has no predicate type")
 	case len(s.Subject) == 0:

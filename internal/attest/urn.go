@@ -1,5 +1,10 @@
 package attest
 
+import (
+	"github.com/in-toto/in-toto-golang/in_toto"
+	slsa "github.com/in-toto/in-toto-golang/in_toto/slsa_provenance/v1"
+)
+
 // The project's own names. They are URNs until the project has a home; giving it one
 // is a change of this file and of docs/build-type.md only.
 const (
@@ -14,6 +19,6 @@ const (
 // The predicate types of the statements that forge writes and reads.
 const (
 	TypeSignature  = "https://sigstore.dev/cosign/sign/v1"
-	TypeCycloneDX  = "https://cyclonedx.org/bom"
-	TypeProvenance = "https://slsa.dev/provenance/v1"
+	TypeCycloneDX  = in_toto.PredicateCycloneDX
+	TypeProvenance = slsa.PredicateSLSAProvenance
 )
