@@ -174,6 +174,9 @@ func (c Change) text() string {
 	case "removed":
 		return fmt.Sprintf("- %s %s", c.Name, c.Old)
 	case "updated":
+		if c.Old == c.New {
+			return fmt.Sprintf("~ %s %s: another file of the same version  (%s)", c.Name, c.New, c.Suite)
+		}
 		return fmt.Sprintf("~ %s %s -> %s  (%s)", c.Name, c.Old, c.New, c.Suite)
 	case "release":
 		if c.Old == "" {

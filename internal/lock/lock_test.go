@@ -156,8 +156,8 @@ func TestFresh(t *testing.T) {
 func TestDiffReadsWell(t *testing.T) {
 	old, new := sample(), sample()
 	new.Releases[0].SHA256, new.Releases[0].Date = strings.Repeat("cd", 32), "2026-11-20T00:00:00Z"
-	new.Images[0].Packages = []Package{pin("base-files", "13.9", strings.Repeat("cd", 32)), pin("netbase", "6.5", strings.Repeat("cd", 32))}
-	old.Images[0].Packages = []Package{pin("tzdata", "2026a", strings.Repeat("ab", 32)), pin("base-files", "13.8", strings.Repeat("ab", 32))}
+	new.Images[0].Packages = []Package{pin("base-files", "13.9", strings.Repeat("cd", 32)), pin("netbase", "6.5", strings.Repeat("cd", 32)), pin("media-types", "13", strings.Repeat("cd", 32))}
+	old.Images[0].Packages = []Package{pin("tzdata", "2026a", strings.Repeat("ab", 32)), pin("base-files", "13.8", strings.Repeat("ab", 32)), pin("media-types", "13", strings.Repeat("ab", 32))}
 	new.Images[1].Packages, old.Images[1].Packages = new.Images[0].Packages, old.Images[0].Packages
 	var b strings.Builder
 	WriteChanges(&b, Diff(old, new))
@@ -165,6 +165,7 @@ func TestDiffReadsWell(t *testing.T) {
   ~ debian trixie of 2026-09-12T07:55:41Z -> 2026-11-20T00:00:00Z
 static linux/arm64, static linux/amd64
   ~ base-files 13.8 -> 13.9  (trixie)
+  ~ media-types 13: another file of the same version  (trixie)
   + netbase 6.5  (trixie)
   - tzdata 2026a
 `
