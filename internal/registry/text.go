@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -108,6 +109,27 @@ func writePackages(b *strings.Builder, p Platform) {
 	b.WriteString(clip(text, width) + "\n")
 }
 
+// evidenceLines tells the kinds of evidence, one line for each set of forms that some
+// of them have.
+func evidenceLines(list []Evidence) []string {
+	forms := map[string][]string{} // kind -> forms
+	for _, e := range list {
+		if !slices.Contains(forms[e.Kind], e.Form) {
+			forms[e.Kind] = append(forms[e.Kind], e.Form)
+		}
+	}
+	kinds := map[string][]string{} // forms -> kinds
+	for _, kind := range slices.Sorted(maps.Keys(forms)) {
+		as := strings.Join(slices.Sorted(slices.Values(forms[kind])), " and ")
+		kinds[as] = append(kinds[as], kind)
+	}
+	var lines []string
+	for _, as := range slices.Sorted(maps.Keys(kinds)) {
+		lines = append(lines, strings.Join(kinds[as], ", ")+" (as "+as+")")
+	}
+	return lines
+}
+
 func writeEvidence(b *strings.Builder, in Inspection) {
 	if in.Evidence == nil {
 		b.WriteString("\nevidence lives in a registry; a layout has none\n")
@@ -118,12 +140,8 @@ func writeEvidence(b *strings.Builder, in Inspection) {
 		if len(list) == 0 {
 			fmt.Fprintf(b, "  %-13s none\n", on)
 		}
-		var kinds []string
-		for _, e := range list {
-			kinds = append(kinds, e.Kind+" ("+e.Form+")")
-		}
-		for i, k := range slices.Compact(kinds) {
-			fmt.Fprintf(b, "  %-13s %s\n", first(i, on), k)
+		for i, line := range evidenceLines(list) {
+			fmt.Fprintf(b, "  %-13s %s\n", first(i, on), line)
 		}
 	}
 	show("image", in.Evidence)
