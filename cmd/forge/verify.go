@@ -47,7 +47,7 @@ and that the SBOM names exactly the packages that the image holds.`,
 			if err != nil {
 				return err
 			}
-			report, err := evidence.Verify(cmd.Context(), digest, evidence.VerifyOptions{Keys: public, Remote: client.Remote(cmd.Context())})
+			report, err := evidence.Verify(cmd.Context(), digest, evidence.VerifyOptions{Registry: client, Keys: public})
 			if report == nil {
 				return err
 			}

@@ -121,7 +121,7 @@ func (p *publisher) send(ctx context.Context, r *build.Result) error {
 	if err := p.client.Confirm(ctx, digest); err != nil {
 		return err
 	}
-	_, err = evidence.Verify(ctx, digest, evidence.VerifyOptions{Keys: []*key.Public{&p.options.Key.Public}, Remote: p.client.Remote(ctx)})
+	_, err = evidence.Verify(ctx, digest, evidence.VerifyOptions{Registry: p.client, Keys: []*key.Public{&p.options.Key.Public}})
 	if err != nil {
 		return err
 	}
@@ -162,7 +162,7 @@ func (p *publisher) attach(ctx context.Context, index name.Digest, r *build.Resu
 	if err != nil {
 		return 0, err
 	}
-	o := evidence.AttachOptions{Key: p.options.Key, Format: p.options.Format, Remote: p.client.Remote(ctx)}
+	o := evidence.AttachOptions{Registry: p.client, Key: p.options.Key, Format: p.options.Format}
 	written := 0
 	for i, m := range r.Images {
 		n, err := evidence.Attach(ctx, index.Context().Digest(m.Digest().String()), images[i], o)

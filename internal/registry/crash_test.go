@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
@@ -13,10 +14,6 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
-	ociStatic "github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
@@ -24,25 +21,28 @@ const bundleType = "application/vnd.dev.sigstore.bundle.v0.3+json"
 
 // attach hangs evidence on a digest in both forms, as cosign would.
 func attach(ctx context.Context, c *Client, d name.Digest, subject v1.Descriptor) error {
-	sig, err := mutate.AppendLayers(mutate.MediaType(empty.Image, types.OCIManifestSchema1),
-		ociStatic.NewLayer([]byte("signature"), "application/vnd.dev.cosign.simplesigning.v1+json"))
-	if err != nil {
-		return err
-	}
 	h := subject.Digest
-	if err := remote.Write(d.Context().Tag(h.Algorithm+"-"+h.Hex+".sig"), sig, c.Remote(ctx)...); err != nil {
+	sig, blobs := artifact("application/vnd.dev.cosign.simplesigning.v1+json", "signature", nil)
+	if err := c.Write(ctx, d.Context().Tag(h.Algorithm+"-"+h.Hex+".sig"), sig, blobs...); err != nil {
 		return err
 	}
-	bundle, err := mutate.AppendLayers(mutate.MediaType(empty.Image, types.OCIManifestSchema1),
-		ociStatic.NewLayer([]byte(`{"mediaType":"`+bundleType+`"}`), bundleType))
-	if err != nil {
-		return err
-	}
-	bundle = mutate.ConfigMediaType(bundle, bundleType)
-	bundle = mutate.Annotations(bundle, map[string]string{"dev.sigstore.bundle.predicateType": "https://cyclonedx.org/bom"}).(v1.Image)
-	bundle = mutate.Subject(bundle, subject).(v1.Image)
-	_, err = c.Attach(ctx, d.Context(), bundle)
+	bundle, blobs := artifact(bundleType, `{"mediaType":"`+bundleType+`"}`, &subject)
+	_, err := c.Attach(ctx, d.Context(), bundle, blobs...)
 	return err
+}
+
+// artifact is a manifest of one layer, and its blobs.
+func artifact(media types.MediaType, content string, subject *v1.Descriptor) (manifest []byte, blobs [][]byte) {
+	describe := func(b string, media types.MediaType) v1.Descriptor {
+		h, n, _ := v1.SHA256(strings.NewReader(b))
+		return v1.Descriptor{MediaType: media, Digest: h, Size: n}
+	}
+	manifest, _ = json.Marshal(v1.Manifest{
+		SchemaVersion: 2, MediaType: types.OCIManifestSchema1,
+		Config: describe("{}", media), Layers: []v1.Descriptor{describe(content, media)}, Subject: subject,
+		Annotations: map[string]string{"dev.sigstore.bundle.predicateType": "https://cyclonedx.org/bom"},
+	})
+	return manifest, [][]byte{[]byte("{}"), []byte(content)}
 }
 
 // publish does the steps of publishing in their order, tags last.

@@ -34,11 +34,12 @@ type Evidence struct {
 }
 
 // Referrers lists the descriptors of all manifests whose subject is d, from the
-// referrers API or, where a registry has none, the fallback tag.
+// referrers API or, where a registry has none, the fallback tag. Its size is bounded
+// as that of one manifest.
 func (c *Client) Referrers(ctx context.Context, d name.Digest) ([]v1.Descriptor, error) {
 	var m *v1.IndexManifest
 	err := c.again(ctx, func() error {
-		idx, err := remote.Referrers(d, append(c.Remote(ctx), remote.Reuse(c.puller))...)
+		idx, err := remote.Referrers(d, append(slices.Clone(c.remote), remote.WithContext(ctx), remote.Reuse(c.puller))...)
 		if err == nil {
 			m, err = idx.IndexManifest()
 		}
@@ -46,10 +47,6 @@ func (c *Client) Referrers(ctx context.Context, d name.Digest) ([]v1.Descriptor,
 	})
 	if err != nil {
 		return nil, fault(err, d.Context().RegistryStr(), "listing the referrers of %q", d)
-	}
-	if len(m.Manifests) > maxReferrers {
-		return nil, diag.Errorf(diag.RegistryRefused, "Find out who attaches so much to this image.",
-			"listing the referrers of %q: %d of them, more than %d", d, len(m.Manifests), maxReferrers)
 	}
 	return m.Manifests, nil
 }
@@ -60,6 +57,10 @@ func (c *Client) Evidence(ctx context.Context, d name.Digest) ([]Evidence, error
 	refs, err := c.Referrers(ctx, d)
 	if err != nil {
 		return nil, err
+	}
+	if len(refs) > maxReferrers {
+		return nil, diag.Errorf(diag.RegistryRefused, "Find out who attaches so much to this image.",
+			"listing the referrers of %q: %d of them, more than %d", d, len(refs), maxReferrers)
 	}
 	for _, r := range refs {
 		e, err := c.referrer(ctx, d.Context(), r)

@@ -91,6 +91,9 @@ func TestFaults(t *testing.T) {
 		{"R2 upload sent on inside", "push", fault{Method: "PATCH", Serve: registrytest.Status(202, metadata...)}, diag.RegistryRefused, "link-local"},
 		{"R4 endless manifest", "inspect", fault{Method: "GET", Path: "/manifests/", Serve: registrytest.Endless(200)}, diag.RegistryRefused, "larger"},
 		{"R4 endless referrers", "referrers", fault{Path: "/referrers/", Serve: registrytest.Endless(200, "Content-Type", "application/vnd.oci.image.index.v1+json")}, diag.RegistryRefused, "larger"},
+		{"R4 endless pages", "referrers", fault{Path: "/referrers/", Serve: registrytest.Alter(more("?from=1"))}, diag.RegistryRefused, "64 pages"},
+		{"R2 next page inside the network", "referrers", fault{Path: "/referrers/", Serve: registrytest.Alter(more("http://10.0.0.1/"))}, diag.RegistryRefused, "another place"},
+		{"R2 next page of another repository", "referrers", fault{Path: "/referrers/", Serve: registrytest.Alter(more("/v2/other/referrers/x"))}, diag.RegistryRefused, "another place"},
 		{"R4 endless error", "inspect", fault{Method: "GET", Path: "/manifests/", Serve: registrytest.Endless(400)}, diag.RegistryRefused, ""},
 		{"R4 endless token", "push", fault{Path: "/v2/", Times: 1, Serve: registrytest.Endless(200)}, "", ""},
 		{"R4 endless blob", "inspect", fault{Method: "GET", Path: "/blobs/", Serve: registrytest.Endless(200)}, diag.RegistryRefused, "longer"},
@@ -163,6 +166,14 @@ func flip(_ http.Header, b []byte) []byte {
 }
 
 func longer(_ http.Header, b []byte) []byte { return append(b[:len(b):len(b)], 0) }
+
+// more promises another page at an address.
+func more(address string) func(h http.Header, b []byte) []byte {
+	return func(h http.Header, b []byte) []byte {
+		h.Set("Link", "<"+address+`>; rel="next"`)
+		return b
+	}
+}
 
 func sized(w http.ResponseWriter, _ *http.Request, _ http.Handler, _ <-chan struct{}) {
 	w.Header().Set("Content-Length", "3")

@@ -31,13 +31,39 @@ func (c *Client) Resolve(ctx context.Context, ref name.Reference) (name.Digest, 
 	return ref.Context().Digest(p.digest.String()), nil
 }
 
-// Manifest reads the manifest or index that a reference points at, with its digest.
-func (c *Client) Manifest(ctx context.Context, ref name.Reference) ([]byte, name.Digest, error) {
+// Manifest reads the manifest or index that a reference points at, with its media type,
+// digest and size as the registry gives them; by digest, the bytes have that digest.
+func (c *Client) Manifest(ctx context.Context, ref name.Reference) ([]byte, v1.Descriptor, error) {
 	p, err := c.get(ctx, ref)
 	if err != nil {
-		return nil, name.Digest{}, fault(err, ref.Context().RegistryStr(), "reading %q", ref)
+		return nil, v1.Descriptor{}, fault(err, ref.Context().RegistryStr(), "reading %q", ref)
 	}
-	return p.raw, ref.Context().Digest(p.digest.String()), nil
+	return p.raw, v1.Descriptor{MediaType: p.media, Digest: p.digest, Size: int64(len(p.raw))}, nil
+}
+
+// Blob opens a blob of exactly the descriptor's digest and size: a read of other bytes
+// fails, at the end at the latest. Errors in reading have ids, as those of all methods.
+func (c *Client) Blob(ctx context.Context, repo name.Repository, d v1.Descriptor) (io.ReadCloser, error) {
+	rc, err := (&repository{client: c, repo: repo}).blob(ctx, d)
+	if err != nil {
+		return nil, fault(err, repo.RegistryStr(), "reading blob %s of %q", d.Digest, repo)
+	}
+	return &opened{ReadCloser: rc, repo: repo, digest: d.Digest}, nil
+}
+
+// opened gives the errors of reading a blob their ids.
+type opened struct {
+	io.ReadCloser
+	repo   name.Repository
+	digest v1.Hash
+}
+
+func (o *opened) Read(p []byte) (int, error) {
+	n, err := o.ReadCloser.Read(p)
+	if err != nil && err != io.EOF {
+		err = fault(err, o.repo.RegistryStr(), "reading blob %s of %q", o.digest, o.repo)
+	}
+	return n, err
 }
 
 // Confirm checks that the registry holds all of an image or index: every manifest is

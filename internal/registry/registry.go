@@ -1,8 +1,7 @@
 // Package registry holds all traffic with image registries: pushing by digest, tagging,
 // reading back, and looking at what an image is.
 //
-// One transport carries every request, also those of other packages that use
-// Client.Remote. It retries within bounds, bounds what it reads, gives up on a
+// One transport carries every request. It retries within bounds, bounds what it reads, gives up on a
 // connection that stalls, and refuses what a hostile registry may try: redirects into
 // private networks, plain HTTP, another digest than was sent. Errors are diag errors
 // that name the registry and never contain a credential.
@@ -17,7 +16,6 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -78,12 +76,6 @@ func New(opt Options) (*Client, error) {
 		return nil, err
 	}
 	return c, nil
-}
-
-// Remote gives the options for calls of go-containerregistry and its users, such as
-// cosign, that shall go through this client's transport and credentials.
-func (c *Client) Remote(ctx context.Context) []remote.Option {
-	return append(slices.Clone(c.remote), remote.WithContext(ctx))
 }
 
 // Reference parses HOST/REPOSITORY:TAG or HOST/REPOSITORY@DIGEST. The error is ReferenceInvalid.

@@ -41,10 +41,19 @@ type exhausted struct{ error }
 
 func (e exhausted) Unwrap() error { return e.error }
 
-// RoundTrip sends a request, again where that is safe and may help: on a cut
-// connection, on 408, 429 and 5xx, as often as Options.Tries. What is within an upload
-// is not sent twice to one place; whoever uploads starts over.
+// RoundTrip sends a request and gives the whole answer, however many pages it has.
 func (t *wire) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := t.send(req)
+	if err != nil {
+		return resp, err
+	}
+	return t.joinPages(req, resp)
+}
+
+// send sends a request, again where that is safe and may help: on a cut connection, on
+// 408, 429 and 5xx, as often as Options.Tries. What is within an upload is not sent
+// twice to one place; whoever uploads starts over.
+func (t *wire) send(req *http.Request) (*http.Response, error) {
 	if err := t.admit(req); err != nil {
 		if req.Body != nil {
 			req.Body.Close()

@@ -10,15 +10,12 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/sigstore/sigstore/pkg/signature/payload"
 
 	"forge/internal/attest"
 	"forge/internal/attest/key"
+	"forge/internal/registry"
 )
 
 // Evidence is what is attested of one manifest or index.
@@ -30,9 +27,9 @@ type Evidence struct {
 
 // AttachOptions says how evidence is signed and written.
 type AttachOptions struct {
-	Key    *key.Private
-	Format Format
-	Remote []remote.Option // transport, credentials
+	Registry *registry.Client
+	Key      *key.Private
+	Format   Format
 }
 
 // Attach signs the evidence of one manifest that is in the registry already, and writes
@@ -44,27 +41,17 @@ type AttachOptions struct {
 // one digest may lose a piece of one of them (registries have no conditional writes);
 // running again mends it.
 func Attach(ctx context.Context, d name.Digest, ev Evidence, o AttachOptions) (written int, err error) {
-	r, err := newRepo(o.Remote)
+	have, err := read(ctx, o.Registry, d)
 	if err != nil {
 		return 0, err
 	}
-	have, err := r.read(ctx, d)
+	_, subject, err := o.Registry.Manifest(ctx, d)
 	if err != nil {
 		return 0, err
 	}
-	subject, err := r.subject(ctx, d)
-	if err != nil {
-		return 0, err
-	}
-	pusher, err := remote.NewPusher(append(slices.Clone(o.Remote), remote.Reuse(r.puller))...)
-	if err != nil {
-		return 0, fmt.Errorf("preparing registry access: %w", err)
-	}
-	a := &attaching{AttachOptions: o, ctx: ctx, d: d, have: have, subject: subject, pusher: pusher}
-	if err := a.all(ev); err != nil {
-		return a.written, err
-	}
-	return a.written, nil
+	a := &attaching{AttachOptions: o, ctx: ctx, d: d, have: have, subject: subject}
+	err = a.all(ev)
+	return a.written, err
 }
 
 type attaching struct {
@@ -73,17 +60,7 @@ type attaching struct {
 	d       name.Digest
 	have    *found
 	subject v1.Descriptor
-	pusher  *remote.Pusher
 	written int
-}
-
-// subject asks the registry for the descriptor that referrers name.
-func (r *repo) subject(ctx context.Context, d name.Digest) (v1.Descriptor, error) {
-	desc, err := r.puller.Head(ctx, d)
-	if err != nil {
-		return v1.Descriptor{}, fault(err, "looking up", d)
-	}
-	return v1.Descriptor{MediaType: desc.MediaType, Digest: desc.Digest, Size: desc.Size}, nil
 }
 
 func (a *attaching) all(ev Evidence) error {
@@ -91,7 +68,7 @@ func (a *attaching) all(ev Evidence) error {
 		kind string
 		data []byte
 	}{{attest.TypeCycloneDX, ev.SBOM}, {attest.TypeProvenance, ev.Provenance}}
-	var layers []mutate.Addendum
+	var layers []legacyLayer
 	for _, p := range predicates {
 		if p.data == nil {
 			continue
@@ -117,7 +94,7 @@ func (a *attaching) all(ev Evidence) error {
 
 // statement writes the bundle of a statement, and gives its legacy layer for the .att
 // manifest; either only where it is missing.
-func (a *attaching) statement(kind string, statement []byte) ([]mutate.Addendum, error) {
+func (a *attaching) statement(kind string, statement []byte) ([]legacyLayer, error) {
 	var env *attest.Envelope
 	inLegacy, inBundle := false, false
 	for i, s := range a.have.stated {
@@ -148,10 +125,7 @@ func (a *attaching) statement(kind string, statement []byte) ([]mutate.Addendum,
 	if !a.Format.legacy() || inLegacy || kind == attest.TypeSignature {
 		return nil, nil
 	}
-	return []mutate.Addendum{{
-		Layer:       static.NewLayer(data, mediaEnvelope),
-		Annotations: map[string]string{annotationSignature: "", annotationPredicate: kind},
-	}}, nil
+	return []legacyLayer{{mediaEnvelope, data, map[string]string{annotationSignature: "", annotationPredicate: kind}}}, nil
 }
 
 // sign writes the image signature: the sign/v1 bundle and the simplesigning layer.
@@ -181,27 +155,54 @@ func (a *attaching) sign() error {
 	if err != nil {
 		return fmt.Errorf("signing %s: %w", a.d, err)
 	}
-	return a.legacy("sig", a.have.sig, []mutate.Addendum{{
-		Layer:       static.NewLayer(data, mediaSimpleSigning),
-		Annotations: map[string]string{annotationSignature: base64.StdEncoding.EncodeToString(sig)},
-	}})
+	return a.legacy("sig", a.have.sig, []legacyLayer{{mediaSimpleSigning, data, map[string]string{annotationSignature: base64.StdEncoding.EncodeToString(sig)}}})
 }
 
-// legacy appends layers to the manifest under a legacy tag.
-func (a *attaching) legacy(suffix string, base v1.Image, layers []mutate.Addendum) error {
+// legacyLayer is one signature or statement in the legacy form.
+type legacyLayer struct {
+	kind        types.MediaType
+	data        []byte
+	annotations map[string]string
+}
+
+// legacy adds layers to the manifest under a legacy tag; base is what stands there.
+func (a *attaching) legacy(suffix string, base *v1.Manifest, layers []legacyLayer) error {
 	if len(layers) == 0 {
 		return nil
 	}
-	if base == nil {
-		base = mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
+	m := v1.Manifest{SchemaVersion: 2, MediaType: types.OCIManifestSchema1}
+	config := &v1.ConfigFile{RootFS: v1.RootFS{Type: "layers"}}
+	if base != nil {
+		m.Layers, m.Annotations = slices.Clone(base.Layers), base.Annotations
+		var err error
+		if config, err = readConfig(a.ctx, a.Registry, a.d.Context(), base); err != nil {
+			return err
+		}
 	}
-	tag := legacyTag(a.d, suffix)
-	img, err := mutate.Append(base, layers...)
+	var blobs [][]byte
+	for _, l := range layers {
+		desc, err := describe(l.kind, l.data)
+		if err != nil {
+			return err
+		}
+		desc.Annotations = l.annotations
+		m.Layers = append(m.Layers, desc)
+		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, desc.Digest)
+		blobs = append(blobs, l.data)
+	}
+	encoded, err := json.Marshal(config)
 	if err != nil {
-		return fmt.Errorf("building %s: %w", tag, err)
+		return fmt.Errorf("encoding legacy evidence: %w", err)
 	}
-	if err := a.pusher.Push(a.ctx, tag, img); err != nil {
-		return fault(err, "writing", tag)
+	if m.Config, err = describe(types.OCIConfigJSON, encoded); err != nil {
+		return err
+	}
+	manifest, err := json.Marshal(m)
+	if err != nil {
+		return fmt.Errorf("encoding legacy evidence: %w", err)
+	}
+	if err := a.Registry.Write(a.ctx, legacyTag(a.d, suffix), manifest, append(blobs, encoded)...); err != nil {
+		return err
 	}
 	a.written += len(layers)
 	return nil
@@ -230,64 +231,40 @@ func (a *attaching) rawSBOM(sbom []byte) error {
 }
 
 // referrer writes one blob as an OCI 1.1 artifact about the subject. The manifest has
-// no time in it, so the same blob gives the same manifest. Where the registry has no
-// referrers API, the client library keeps the fallback tag's index; calls are one
-// after the other, since that is a read and a write.
+// no time in it, so the same blob gives the same manifest.
 func (a *attaching) referrer(kind types.MediaType, data []byte, annotations map[string]string) error {
-	blobs := []v1.Layer{static.NewLayer([]byte("{}"), mediaEmpty), static.NewLayer(data, kind)}
-	var descs []v1.Descriptor
-	for _, b := range blobs {
-		if err := a.pusher.Upload(a.ctx, a.d.Context(), b); err != nil {
-			return fault(err, "writing evidence of", a.d)
-		}
-		desc, err := describe(b)
-		if err != nil {
-			return err
-		}
-		descs = append(descs, desc)
+	empty := []byte("{}")
+	config, err := describe(mediaEmpty, empty)
+	if err != nil {
+		return err
 	}
-	raw, err := json.Marshal(v1.Manifest{
+	layer, err := describe(kind, data)
+	if err != nil {
+		return err
+	}
+	manifest, err := json.Marshal(v1.Manifest{
 		SchemaVersion: 2,
 		MediaType:     types.OCIManifestSchema1,
 		ArtifactType:  string(kind),
-		Config:        descs[0],
-		Layers:        descs[1:],
+		Config:        config,
+		Layers:        []v1.Descriptor{layer},
 		Subject:       &a.subject,
 		Annotations:   annotations,
 	})
 	if err != nil {
 		return fmt.Errorf("encoding referrer: %w", err)
 	}
-	sum, _, err := v1.SHA256(bytes.NewReader(raw))
-	if err != nil {
-		return fmt.Errorf("hashing referrer: %w", err)
-	}
-	ref := a.d.Context().Digest(sum.String())
-	if err := a.pusher.Put(a.ctx, ref, rawManifest(raw)); err != nil {
-		return fault(err, "writing", ref)
+	if _, err := a.Registry.Attach(a.ctx, a.d.Context(), manifest, empty, data); err != nil {
+		return err
 	}
 	a.written++
 	return nil
 }
 
-func describe(l v1.Layer) (v1.Descriptor, error) {
-	digest, err := l.Digest()
+func describe(kind types.MediaType, data []byte) (v1.Descriptor, error) {
+	digest, size, err := v1.SHA256(bytes.NewReader(data))
 	if err != nil {
 		return v1.Descriptor{}, fmt.Errorf("hashing evidence: %w", err)
 	}
-	size, err := l.Size()
-	if err != nil {
-		return v1.Descriptor{}, fmt.Errorf("measuring evidence: %w", err)
-	}
-	kind, err := l.MediaType()
-	if err != nil {
-		return v1.Descriptor{}, fmt.Errorf("typing evidence: %w", err)
-	}
 	return v1.Descriptor{MediaType: kind, Digest: digest, Size: size}, nil
 }
-
-// rawManifest is an encoded OCI image manifest, ready to be put.
-type rawManifest []byte
-
-func (m rawManifest) RawManifest() ([]byte, error)        { return m, nil }
-func (m rawManifest) MediaType() (types.MediaType, error) { return types.OCIManifestSchema1, nil }

@@ -14,7 +14,6 @@ import (
 	"slices"
 	"strings"
 
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 
@@ -45,15 +44,14 @@ type Package struct {
 
 func (p Package) String() string { return p.Name + " " + p.Version + " " + p.Arch }
 
+// Layer opens a layer's bytes, whose digest is checked at their end.
+type Layer func() (io.ReadCloser, error)
+
 // Packages lists the packages that an image's layers hold, sorted. Layers are streamed
 // within bounds, never written; whiteouts count; every layer is read to its end, so
 // that its digest has been checked before anything from it is believed. Records that
 // cannot be what dpkg or forge wrote give diag.SBOMDiffers.
-func Packages(ctx context.Context, img v1.Image) ([]Package, error) {
-	layers, err := img.Layers()
-	if err != nil {
-		return nil, err
-	}
+func Packages(ctx context.Context, layers []Layer) ([]Package, error) {
 	if len(layers) > maxLayers {
 		return nil, diag.Errorf(diag.TooLarge, "", "the image has %d layers; at most %d are read", len(layers), maxLayers)
 	}
@@ -75,8 +73,8 @@ type contents struct {
 	status  int64 // left
 }
 
-func (c *contents) layer(l v1.Layer) error {
-	rc, err := l.Compressed()
+func (c *contents) layer(open Layer) error {
+	rc, err := open()
 	if err != nil {
 		return err
 	}

@@ -44,11 +44,11 @@ func TestPackages(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			for _, compression := range []string{"", "gzip", "zstd"} {
-				var layers []v1.Layer
+				var layers []Layer
 				for _, l := range tt.layers {
-					layers = append(layers, layer(t, compression, l...))
+					layers = append(layers, layer(t, compression, l...).Compressed)
 				}
-				ps, err := Packages(context.Background(), image(t, layers...))
+				ps, err := Packages(context.Background(), layers)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -83,7 +83,7 @@ func TestPackagesRefuses(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			ps, err := Packages(context.Background(), image(t, tt.layer))
+			ps, err := Packages(context.Background(), []Layer{tt.layer.Compressed})
 			if err == nil {
 				t.Fatalf("no error, and packages %v", ps)
 			}
@@ -119,7 +119,7 @@ func TestBoundsHold(t *testing.T) {
 	}
 
 	c := &contents{ctx: context.Background(), files: map[string][]byte{}, bytes: maxUnpacked, entries: 1, status: maxStatuses}
-	wantID(t, c.layer(layer(t, "", file("a", ""), file("b", ""))), diag.TooLarge)
+	wantID(t, c.layer(layer(t, "", file("a", ""), file("b", "")).Compressed), diag.TooLarge)
 }
 
 func TestDiffers(t *testing.T) {

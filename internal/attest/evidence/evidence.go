@@ -12,14 +12,9 @@
 package evidence
 
 import (
-	"errors"
-	"fmt"
-	"net/http"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"forge/internal/diag"
@@ -70,45 +65,10 @@ const (
 	maxTotal    = 96 << 20 // bytes of all of them together
 )
 
-// repo is one repository as read and written with the caller's options.
-type repo struct {
-	options []remote.Option
-	puller  *remote.Puller
-}
-
-func newRepo(options []remote.Option) (*repo, error) {
-	p, err := remote.NewPuller(options...)
-	if err != nil {
-		return nil, fmt.Errorf("preparing registry access: %w", err)
-	}
-	return &repo{options: options, puller: p}, nil
-}
-
 // legacyTag is where cosign looks for the legacy form: sha256-<hex>.<suffix>.
 func legacyTag(d name.Digest, suffix string) name.Tag {
 	return d.Context().Tag(strings.Replace(d.DigestStr(), ":", "-", 1) + "." + suffix)
 }
 
 // absent reports whether the registry said that there is no such thing.
-func absent(err error) bool {
-	var t *transport.Error
-	return errors.As(err, &t) && t.StatusCode == http.StatusNotFound
-}
-
-// fault gives a registry's error its id, unless it has one already.
-func fault(err error, doing string, ref fmt.Stringer) error {
-	if diag.IDOf(err) != "" {
-		return fmt.Errorf("%s %s: %w", doing, ref, err)
-	}
-	id := diag.RegistryFault
-	var t *transport.Error
-	if errors.As(err, &t) {
-		switch t.StatusCode {
-		case http.StatusUnauthorized, http.StatusForbidden:
-			id = diag.RegistryAuth
-		case http.StatusNotFound:
-			id = diag.ImageNotFound
-		}
-	}
-	return diag.Errorf(id, "", "%s %s: %w", doing, ref, err)
-}
+func absent(err error) bool { return diag.IDOf(err) == diag.ImageNotFound }

@@ -6,19 +6,16 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
@@ -31,6 +28,8 @@ import (
 	"forge/internal/attest"
 	"forge/internal/attest/key"
 	"forge/internal/diag"
+	"forge/internal/registry"
+	"forge/internal/registry/registrytest"
 )
 
 // testKeys makes two key pairs once; sealing them is slow by design.
@@ -65,26 +64,35 @@ func keys(t *testing.T) (ours, theirs *key.Private) {
 // bench is a registry with one published index of two images.
 type bench struct {
 	t      *testing.T
+	server *registrytest.Registry
+	client *registry.Client
 	repo   name.Repository
 	index  name.Digest
 	images []name.Digest // amd64, arm64
 	sboms  [][]byte
 }
 
-func newRegistry(t *testing.T, referrers bool) name.Repository {
+// newClient is a registry client that knows no login and never really sleeps.
+func newClient(t *testing.T) *registry.Client {
 	t.Helper()
-	s := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0)), registry.WithReferrersSupport(referrers)))
-	t.Cleanup(s.Close)
-	repo, err := name.NewRepository(strings.TrimPrefix(s.URL, "http://") + "/team/static")
+	c, err := registry.New(registry.Options{
+		Keychain: authn.NewMultiKeychain(), Tries: 1,
+		Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() },
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return repo
+	return c
 }
 
 func newBench(t *testing.T, referrers bool) *bench {
 	t.Helper()
-	b := &bench{t: t, repo: newRegistry(t, referrers)}
+	b := &bench{t: t, server: registrytest.New(registrytest.Options{Referrers: referrers}), client: newClient(t)}
+	t.Cleanup(b.server.Close)
+	var err error
+	if b.repo, err = b.client.Repository(b.server.Host() + "/team/static"); err != nil {
+		t.Fatal(err)
+	}
 	idx := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
 	for _, arch := range []string{"amd64", "arm64"} {
 		img := image(t, layer(t, "gzip", status("base-files", "13", arch)), layer(t, "zstd", status("libc6", "2.41-12", arch)))
@@ -110,7 +118,7 @@ func (b *bench) attach(k *key.Private, f Format) int {
 		if i > 0 {
 			ev.SBOM = b.sboms[i-1]
 		}
-		got, err := Attach(context.Background(), d, ev, AttachOptions{Key: k, Format: f})
+		got, err := Attach(context.Background(), d, ev, AttachOptions{Registry: b.client, Key: k, Format: f})
 		if err != nil {
 			b.t.Fatalf("Attach(%s): %v", d, err)
 		}
@@ -124,44 +132,7 @@ func (b *bench) verify(ks ...*key.Private) (*Report, error) {
 	for _, k := range ks {
 		pub = append(pub, &k.Public)
 	}
-	return Verify(context.Background(), b.index, VerifyOptions{Keys: pub})
-}
-
-// state lists every tag and referrer with its manifest's digest.
-func (b *bench) state() []string {
-	b.t.Helper()
-	var out []string
-	tags, err := remote.List(b.repo)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	for _, tag := range tags {
-		desc, err := remote.Head(b.repo.Tag(tag))
-		if err != nil {
-			b.t.Fatal(err)
-		}
-		out = append(out, tag+" "+desc.Digest.String())
-	}
-	for _, d := range append([]name.Digest{b.index}, b.images...) {
-		for _, m := range referrers(b.t, d) {
-			out = append(out, d.DigestStr()+" <- "+m.Digest.String())
-		}
-	}
-	slices.Sort(out)
-	return out
-}
-
-func referrers(t *testing.T, d name.Digest) []v1.Descriptor {
-	t.Helper()
-	idx, err := remote.Referrers(d)
-	if err != nil {
-		t.Fatal(err)
-	}
-	im, err := idx.IndexManifest()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return im.Manifests
+	return Verify(context.Background(), b.index, VerifyOptions{Registry: b.client, Keys: pub})
 }
 
 func TestRoundTrip(t *testing.T) {
@@ -199,11 +170,11 @@ func TestRerunAddsNothing(t *testing.T) {
 		t.Run(fmt.Sprintf("referrers %t", referrersAPI), func(t *testing.T) {
 			b := newBench(t, referrersAPI)
 			b.attach(ours, Both)
-			before := b.state()
+			before := b.server.State()
 			if n := b.attach(ours, Both); n != 0 {
 				t.Errorf("the rerun wrote %d pieces", n)
 			}
-			if diff := cmp.Diff(before, b.state()); diff != "" {
+			if diff := cmp.Diff(before, b.server.State()); diff != "" {
 				t.Errorf("the rerun changed the registry:\n%s", diff)
 			}
 		})
@@ -215,18 +186,14 @@ func TestMissingFormIsAddedFromTheOther(t *testing.T) {
 	b := newBench(t, true)
 	b.attach(ours, Bundle)
 	b.attach(ours, Legacy)
-	before := b.state()
+	before := b.server.State()
 	if n := b.attach(ours, Both); n != 0 {
 		t.Errorf("both after bundle and legacy wrote %d pieces", n)
 	}
-	if diff := cmp.Diff(before, b.state()); diff != "" {
+	if diff := cmp.Diff(before, b.server.State()); diff != "" {
 		t.Error(diff)
 	}
-	r, err := newRepo(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f, err := r.read(context.Background(), b.images[0])
+	f, err := read(context.Background(), b.client, b.images[0])
 	if err != nil {
 		t.Fatal(err)
 	}

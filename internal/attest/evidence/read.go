@@ -10,20 +10,20 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"forge/internal/attest"
 	"forge/internal/diag"
+	"forge/internal/registry"
 )
 
 // found is everything attached to one digest, read but not yet believed.
 type found struct {
 	simple   []simple
 	stated   []stated
-	sboms    [][]byte // raw CycloneDX referrers
-	unread   []string // what could not be read, and why
-	sig, att v1.Image // the legacy manifests, nil where there are none
+	sboms    [][]byte     // raw CycloneDX referrers
+	unread   []string     // what could not be read, and why
+	sig, att *v1.Manifest // under the legacy tags; nil where there are none
 }
 
 // simple is a legacy image signature: a simplesigning payload and its signature.
@@ -43,16 +43,16 @@ type stated struct {
 
 // reading bounds the bytes of one digest's evidence.
 type reading struct {
-	*repo
-	ctx  context.Context
-	d    name.Digest
-	left int64
-	out  found
+	registry *registry.Client
+	ctx      context.Context
+	d        name.Digest
+	left     int64
+	out      found
 }
 
 // read collects what is attached to a digest in both forms.
-func (r *repo) read(ctx context.Context, d name.Digest) (*found, error) {
-	rd := &reading{repo: r, ctx: ctx, d: d, left: maxTotal}
+func read(ctx context.Context, c *registry.Client, d name.Digest) (*found, error) {
+	rd := &reading{registry: c, ctx: ctx, d: d, left: maxTotal}
 	for _, step := range []func() error{rd.signatures, rd.attestations, rd.referrers} {
 		if err := step(); err != nil {
 			return nil, err
@@ -62,12 +62,12 @@ func (r *repo) read(ctx context.Context, d name.Digest) (*found, error) {
 }
 
 func (r *reading) signatures() error {
-	img, layers, err := r.legacy("sig")
-	if err != nil {
+	m, err := r.legacy("sig")
+	if m == nil || err != nil {
 		return err
 	}
-	r.out.sig = img
-	for _, l := range layers {
+	r.out.sig = m
+	for _, l := range m.Layers {
 		if l.MediaType != mediaSimpleSigning {
 			continue
 		}
@@ -86,12 +86,12 @@ func (r *reading) signatures() error {
 }
 
 func (r *reading) attestations() error {
-	img, layers, err := r.legacy("att")
-	if err != nil {
+	m, err := r.legacy("att")
+	if m == nil || err != nil {
 		return err
 	}
-	r.out.att = img
-	for _, l := range layers {
+	r.out.att = m
+	for _, l := range m.Layers {
 		if l.MediaType != mediaEnvelope {
 			continue
 		}
@@ -109,41 +109,32 @@ func (r *reading) attestations() error {
 	return nil
 }
 
-// legacy reads the manifest of a legacy tag; no tag gives no layers.
-func (r *reading) legacy(suffix string) (v1.Image, []v1.Descriptor, error) {
+// legacy reads what stands under a legacy tag; nil when nothing does.
+func (r *reading) legacy(suffix string) (*v1.Manifest, error) {
 	tag := legacyTag(r.d, suffix)
-	desc, err := r.puller.Get(r.ctx, tag)
+	raw, _, err := r.registry.Manifest(r.ctx, tag)
 	if absent(err) {
-		return nil, nil, nil
+		return nil, nil
 	}
 	if err != nil {
-		return nil, nil, fault(err, "reading", tag)
+		return nil, err
 	}
-	m, err := parseManifest(desc.Manifest)
+	m, err := parseManifest(raw)
 	if err != nil {
-		return nil, nil, diag.Errorf(diag.RegistryFault, "", "reading %s: %w", tag, err)
+		return nil, diag.Errorf(diag.RegistryFault, "", "reading %s: %w", tag, err)
 	}
 	if len(m.Layers) > maxPieces {
-		return nil, nil, diag.Errorf(diag.TooLarge, "", "reading %s: it has %d layers; at most %d are read", tag, len(m.Layers), maxPieces)
+		return nil, diag.Errorf(diag.TooLarge, "", "reading %s: it has %d layers; at most %d are read", tag, len(m.Layers), maxPieces)
 	}
-	img, err := desc.Image()
-	if err != nil {
-		return nil, nil, fault(err, "reading", tag)
-	}
-	return img, m.Layers, nil
+	return m, nil
 }
 
 func (r *reading) referrers() error {
-	options := append(r.options[:len(r.options):len(r.options)], remote.WithContext(r.ctx), remote.Reuse(r.puller))
-	idx, err := remote.Referrers(r.d, options...)
+	all, err := r.registry.Referrers(r.ctx, r.d)
 	if err != nil {
-		return fault(err, "listing referrers of", r.d)
+		return err
 	}
-	im, err := idx.IndexManifest()
-	if err != nil {
-		return diag.Errorf(diag.RegistryFault, "", "listing referrers of %s: %w", r.d, err)
-	}
-	all := slices.DeleteFunc(im.Manifests, func(d v1.Descriptor) bool { return !mayBeEvidence(d) })
+	all = slices.DeleteFunc(all, func(d v1.Descriptor) bool { return !mayBeEvidence(d) })
 	if len(all) > maxPieces {
 		return diag.Errorf(diag.TooLarge, "", "listing referrers of %s: %d pieces of evidence; at most %d are read", r.d, len(all), maxPieces)
 	}
@@ -167,15 +158,15 @@ func mayBeEvidence(d v1.Descriptor) bool {
 
 func (r *reading) referrer(desc v1.Descriptor) error {
 	ref := r.d.Context().Digest(desc.Digest.String())
-	got, err := r.puller.Get(r.ctx, ref)
+	raw, _, err := r.registry.Manifest(r.ctx, ref)
 	if absent(err) {
 		r.skip("referrer "+desc.Digest.String(), fmt.Errorf("listed, but not there"))
 		return nil
 	}
 	if err != nil {
-		return fault(err, "reading", ref)
+		return err
 	}
-	m, err := parseManifest(got.Manifest)
+	m, err := parseManifest(raw)
 	if err == nil && (m.Subject == nil || m.Subject.Digest.String() != r.d.DigestStr()) {
 		err = fmt.Errorf("its subject is another manifest")
 	}
@@ -211,30 +202,19 @@ func (r *reading) content(layer v1.Descriptor, artifact types.MediaType) error {
 	return nil
 }
 
-// blob reads a layer whole; its digest is checked on the way.
+// blob reads a blob whole; digest and size are checked on the way.
 func (r *reading) blob(d v1.Descriptor) ([]byte, error) {
 	ref := r.d.Context().Digest(d.Digest.String())
 	if d.Size < 0 || d.Size > maxBlob || d.Size > r.left {
 		return nil, diag.Errorf(diag.TooLarge, "", "reading %s: evidence of %d bytes is more than is read", ref, d.Size)
 	}
 	r.left -= d.Size
-	layer, err := r.puller.Layer(r.ctx, ref)
+	rc, err := r.registry.Blob(r.ctx, r.d.Context(), d)
 	if err != nil {
-		return nil, fault(err, "reading", ref)
-	}
-	rc, err := layer.Compressed()
-	if err != nil {
-		return nil, fault(err, "reading", ref)
+		return nil, err
 	}
 	defer rc.Close()
-	data, err := io.ReadAll(io.LimitReader(rc, d.Size+1))
-	if err != nil {
-		return nil, fault(err, "reading", ref)
-	}
-	if int64(len(data)) != d.Size {
-		return nil, diag.Errorf(diag.RegistryFault, "", "reading %s: it is not %d bytes as its manifest says", ref, d.Size)
-	}
-	return data, nil
+	return io.ReadAll(rc)
 }
 
 // skip notes evidence that cannot be read; it never counts.

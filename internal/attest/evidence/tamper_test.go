@@ -11,9 +11,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"forge/internal/attest"
@@ -24,23 +22,11 @@ import (
 // writer gives the means of someone who can write to the repository, and holds a key.
 func (b *bench) writer(d name.Digest, k *key.Private) *attaching {
 	b.t.Helper()
-	r, err := newRepo(nil)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	have, err := r.read(context.Background(), d)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	subject, err := r.subject(context.Background(), d)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	pusher, err := remote.NewPusher()
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	return &attaching{AttachOptions: AttachOptions{Key: k, Format: Both}, ctx: context.Background(), d: d, have: have, subject: subject, pusher: pusher}
+	have, err := read(context.Background(), b.client, d)
+	b.ok(err)
+	_, subject, err := b.client.Manifest(context.Background(), d)
+	b.ok(err)
+	return &attaching{AttachOptions: AttachOptions{Registry: b.client, Key: k}, ctx: context.Background(), d: d, have: have, subject: subject}
 }
 
 func (b *bench) ok(err error) {
@@ -214,9 +200,9 @@ func TestTampering(t *testing.T) {
 			for range 1000 {
 				m.Layers = append(m.Layers, v1.Descriptor{MediaType: mediaSimpleSigning, Digest: b.subject(b.index), Size: 1})
 			}
-			raw, err := json.Marshal(m)
+			data, err := json.Marshal(m)
 			b.ok(err)
-			b.ok(remote.Put(legacyTag(b.index, "sig"), rawManifest(raw)))
+			b.ok(remote.Put(legacyTag(b.index, "sig"), raw{data, types.OCIManifestSchema1}))
 		}, diag.TooLarge, "1000 layers"},
 		{"a thousand referrers", func(b *bench) {
 			b.attach(ours, Both)
@@ -224,20 +210,20 @@ func TestTampering(t *testing.T) {
 			for range 1000 {
 				im.Manifests = append(im.Manifests, v1.Descriptor{MediaType: types.OCIManifestSchema1, ArtifactType: string(mediaBundle), Digest: b.subject(b.images[0])})
 			}
-			raw, err := json.Marshal(im)
+			data, err := json.Marshal(im)
 			b.ok(err)
-			b.ok(remote.Put(b.repo.Tag(strings.Replace(b.index.DigestStr(), ":", "-", 1)), rawIndex(raw)))
+			b.ok(remote.Put(b.repo.Tag(strings.Replace(b.index.DigestStr(), ":", "-", 1)), raw{data, types.OCIImageIndex}))
 		}, diag.TooLarge, "1000 pieces"},
 		{"a blob larger than memory", func(b *bench) {
 			b.attach(ours, Both)
 			m := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":"x","digest":%q,"size":2},"layers":[{"mediaType":%q,"digest":%q,"size":1099511627776}]}`,
 				types.OCIManifestSchema1, b.index.DigestStr(), mediaSimpleSigning, b.index.DigestStr())
-			b.ok(remote.Put(legacyTag(b.index, "sig"), rawManifest(m)))
+			b.ok(remote.Put(legacyTag(b.index, "sig"), raw{m, types.OCIManifestSchema1}))
 		}, diag.TooLarge, "1099511627776"},
 		{"legacy manifest that is an index too", func(b *bench) {
 			b.attach(ours, Both)
 			m := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"layers":[],"manifests":[]}`, types.OCIManifestSchema1)
-			b.ok(remote.Put(legacyTag(b.index, "sig"), rawManifest(m)))
+			b.ok(remote.Put(legacyTag(b.index, "sig"), raw{m, types.OCIManifestSchema1}))
 		}, diag.RegistryFault, "at once"},
 	}
 	for _, tt := range tests {
@@ -261,10 +247,7 @@ func (b *bench) simple(d name.Digest, k *key.Private, payload []byte) {
 	b.t.Helper()
 	sig, err := k.Sign(payload)
 	b.ok(err)
-	b.ok(b.writer(d, k).legacy("sig", nil, []mutate.Addendum{{
-		Layer:       static.NewLayer(payload, mediaSimpleSigning),
-		Annotations: map[string]string{annotationSignature: base64.StdEncoding.EncodeToString(sig)},
-	}}))
+	b.ok(b.writer(d, k).legacy("sig", nil, []legacyLayer{{mediaSimpleSigning, payload, map[string]string{annotationSignature: base64.StdEncoding.EncodeToString(sig)}}}))
 }
 
 func (b *bench) subject(d name.Digest) v1.Hash {
@@ -274,20 +257,25 @@ func (b *bench) subject(d name.Digest) v1.Hash {
 	return h
 }
 
-type rawIndex []byte
+// raw is a manifest of any bytes, ready to be put.
+type raw struct {
+	data []byte
+	kind types.MediaType
+}
 
-func (m rawIndex) RawManifest() ([]byte, error)        { return m, nil }
-func (m rawIndex) MediaType() (types.MediaType, error) { return types.OCIImageIndex, nil }
+func (m raw) RawManifest() ([]byte, error)        { return m.data, nil }
+func (m raw) MediaType() (types.MediaType, error) { return m.kind, nil }
 
 func TestVerifyWithoutKey(t *testing.T) {
-	_, err := Verify(context.Background(), newBench(t, true).index, VerifyOptions{})
+	_, err := Verify(context.Background(), newBench(t, true).index, VerifyOptions{Registry: newClient(t)})
 	wantID(t, err, diag.KeyInvalid)
 }
 
 func TestVerifyAbsentImage(t *testing.T) {
 	ours, _ := keys(t)
-	d := newRegistry(t, true).Digest("sha256:" + strings.Repeat("a", 64))
-	_, err := Verify(context.Background(), d, VerifyOptions{Keys: []*key.Public{&ours.Public}})
+	b := newBench(t, true)
+	d := b.repo.Digest("sha256:" + strings.Repeat("a", 64))
+	_, err := Verify(context.Background(), d, VerifyOptions{Registry: b.client, Keys: []*key.Public{&ours.Public}})
 	wantID(t, err, diag.ImageNotFound)
 }
 

@@ -6,15 +6,16 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"forge/internal/attest"
 	"forge/internal/attest/key"
 	"forge/internal/diag"
+	"forge/internal/registry"
 )
 
 // maxImages bounds the images of one index.
@@ -22,8 +23,8 @@ const maxImages = 64
 
 // VerifyOptions says what Verify accepts.
 type VerifyOptions struct {
-	Keys   []*key.Public   // one of them must have signed each piece
-	Remote []remote.Option // transport, credentials
+	Registry *registry.Client
+	Keys     []*key.Public // one of them must have signed each piece
 }
 
 // Verify checks, from the registry alone and offline otherwise, that an image or an
@@ -38,20 +39,17 @@ func Verify(ctx context.Context, d name.Digest, o VerifyOptions) (*Report, error
 	if len(o.Keys) == 0 {
 		return nil, diag.Errorf(diag.KeyInvalid, "Give the publisher's public key with --key.", "verifying %s: no public key given", d)
 	}
-	r, err := newRepo(o.Remote)
-	if err != nil {
-		return nil, err
-	}
 	rep := &Report{Version: 1, Image: d.Name(), Verified: true}
 	for _, k := range o.Keys {
 		rep.Keys = append(rep.Keys, k.Fingerprint())
 	}
-	targets, err := r.targets(ctx, d)
+	r := verifying{o.Registry, ctx}
+	targets, err := r.targets(d)
 	if err != nil {
 		return nil, err
 	}
 	for _, t := range targets {
-		c, err := r.check(ctx, t, o.Keys)
+		c, err := r.check(t, o.Keys)
 		if err != nil {
 			return nil, err
 		}
@@ -78,19 +76,24 @@ type target struct {
 	image    bool
 }
 
+type verifying struct {
+	registry *registry.Client
+	ctx      context.Context
+}
+
 // targets lists an index and its images, or just the image.
-func (r *repo) targets(ctx context.Context, d name.Digest) ([]target, error) {
-	desc, err := r.puller.Get(ctx, d)
+func (v verifying) targets(d name.Digest) ([]target, error) {
+	raw, desc, err := v.registry.Manifest(v.ctx, d)
 	if err != nil {
-		return nil, fault(err, "reading", d)
+		return nil, err
 	}
 	if desc.MediaType.IsImage() {
-		return oneImage(desc, d)
+		return v.oneImage(raw, d)
 	}
 	if !desc.MediaType.IsIndex() {
 		return nil, diag.Errorf(diag.EvidenceMissing, "", "verifying %s: it is neither an image nor an index but %.80q", d, desc.MediaType)
 	}
-	im, err := parseIndex(desc.Manifest)
+	im, err := parseIndex(raw)
 	if err != nil {
 		return nil, diag.Errorf(diag.RegistryFault, "", "reading %s: %w", d, err)
 	}
@@ -109,17 +112,30 @@ func (r *repo) targets(ctx context.Context, d name.Digest) ([]target, error) {
 }
 
 // oneImage is the target of a reference to an image itself.
-func oneImage(desc *remote.Descriptor, d name.Digest) ([]target, error) {
-	img, err := desc.Image()
+func (v verifying) oneImage(raw []byte, d name.Digest) ([]target, error) {
+	m, err := parseManifest(raw)
 	if err != nil {
-		return nil, fault(err, "reading", d)
+		return nil, diag.Errorf(diag.RegistryFault, "", "reading %s: %w", d, err)
 	}
-	config, err := img.ConfigFile()
+	config, err := readConfig(v.ctx, v.registry, d.Context(), m)
 	if err != nil {
-		return nil, fault(err, "reading the config of", d)
+		return nil, err
 	}
 	platform := v1.Platform{OS: config.OS, Architecture: config.Architecture, Variant: config.Variant}
 	return []target{{d, cmp.Or(platform.String(), "unknown"), true}}, nil
+}
+
+func readConfig(ctx context.Context, c *registry.Client, repo name.Repository, m *v1.Manifest) (*v1.ConfigFile, error) {
+	rc, err := c.Blob(ctx, repo, m.Config)
+	if err != nil {
+		return nil, err
+	}
+	defer rc.Close()
+	config, err := v1.ParseConfigFile(io.LimitReader(rc, maxManifest))
+	if err != nil && diag.IDOf(err) == "" {
+		err = diag.Errorf(diag.RegistryFault, "", "reading config %s of %s: %w", m.Config.Digest, repo, err)
+	}
+	return config, err
 }
 
 func parseIndex(data []byte) (*v1.IndexManifest, error) {
@@ -145,8 +161,8 @@ func parseIndex(data []byte) (*v1.IndexManifest, error) {
 
 // check judges one target. The error is of the registry; faults of the evidence are
 // in the result.
-func (r *repo) check(ctx context.Context, t target, keys []*key.Public) (*Checked, error) {
-	f, err := r.read(ctx, t.digest)
+func (v verifying) check(t target, keys []*key.Public) (*Checked, error) {
+	f, err := read(v.ctx, v.registry, t.digest)
 	if err != nil {
 		return nil, err
 	}
@@ -161,7 +177,7 @@ func (r *repo) check(ctx context.Context, t target, keys []*key.Public) (*Checke
 	if len(sboms) == 0 {
 		return c, nil
 	}
-	return c, r.checkSBOMs(ctx, c, t, sboms, f.sboms)
+	return c, v.checkSBOMs(c, t, sboms, f.sboms)
 }
 
 // statement judges one kind of statement, and gives those to go by.
@@ -214,25 +230,14 @@ func (c *Checked) judge(kind string, keys []*key.Public, legacy, bundles *sum) b
 
 // checkSBOMs compares each agreed SBOM with what the image's layers hold, and the raw
 // copies with the signed ones.
-func (r *repo) checkSBOMs(ctx context.Context, c *Checked, t target, signed []stated, raw [][]byte) error {
-	desc, err := r.puller.Get(ctx, t.digest)
-	if err != nil {
-		return fault(err, "reading", t.digest)
-	}
-	if _, err := parseManifest(desc.Manifest); err != nil {
-		return diag.Errorf(diag.RegistryFault, "", "reading %s: %w", t.digest, err)
-	}
-	img, err := desc.Image()
-	if err != nil {
-		return fault(err, "reading", t.digest)
-	}
-	held, err := Packages(ctx, img)
+func (v verifying) checkSBOMs(c *Checked, t target, signed []stated, raw [][]byte) error {
+	held, err := v.packages(t.digest)
 	if diag.IDOf(err) == diag.SBOMDiffers {
 		c.fault(diag.SBOMDiffers, "what the image holds cannot be told: %s", err)
 		return nil
 	}
 	if err != nil {
-		return fault(err, "reading the layers of", t.digest)
+		return err
 	}
 	good := true
 	for _, s := range signed {
@@ -251,6 +256,27 @@ func (r *repo) checkSBOMs(ctx context.Context, c *Checked, t target, signed []st
 		c.Packages = len(held)
 	}
 	return nil
+}
+
+// packages lists what an image holds, reading all its layers.
+func (v verifying) packages(d name.Digest) ([]Package, error) {
+	raw, _, err := v.registry.Manifest(v.ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	m, err := parseManifest(raw)
+	if err != nil {
+		return nil, diag.Errorf(diag.RegistryFault, "", "reading %s: %w", d, err)
+	}
+	var layers []Layer
+	for _, l := range m.Layers {
+		layers = append(layers, func() (io.ReadCloser, error) { return v.registry.Blob(v.ctx, d.Context(), l) })
+	}
+	held, err := Packages(v.ctx, layers)
+	if err != nil && diag.IDOf(err) == "" && v.ctx.Err() == nil {
+		err = diag.Errorf(diag.RegistryFault, "", "reading the layers of %s: %w", d, err)
+	}
+	return held, err
 }
 
 func oneOf(raw []byte, signed []stated) bool {

@@ -8,12 +8,14 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"io"
 	"log"
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -25,6 +27,7 @@ import (
 // the referrers API.
 type Options struct {
 	Referrers      bool   // serve the referrers API
+	Page           int    // with Referrers: at most so many in an answer, and a Link to more
 	NoDigestHeader bool   // leave out Docker-Content-Digest
 	TLS            bool   // serve HTTPS, with the certificate that CA accepts
 	NoMount        bool   // answer every mount with 202, as if the blob were unknown
@@ -190,6 +193,10 @@ func (r *Registry) answer(w http.ResponseWriter, req *http.Request) {
 	if r.opt.NoDigestHeader {
 		w = &hiding{w}
 	}
+	if r.opt.Page > 0 && strings.Contains(req.URL.Path, "/referrers/") {
+		r.page(w, req)
+		return
+	}
 	repo, ref, ok := manifestPath(req.URL.Path)
 	if !ok || req.Method != http.MethodPut {
 		r.inner.ServeHTTP(w, req)
@@ -205,6 +212,25 @@ func (r *Registry) answer(w http.ResponseWriter, req *http.Request) {
 	if seen.code == http.StatusCreated {
 		r.record(repo, ref, body)
 	}
+}
+
+// page serves one page of a list of referrers, from where the query says.
+func (r *Registry) page(w http.ResponseWriter, req *http.Request) {
+	rec := httptest.NewRecorder()
+	r.inner.ServeHTTP(rec, req)
+	var all v1.IndexManifest
+	if err := json.Unmarshal(rec.Body.Bytes(), &all); err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	slices.SortFunc(all.Manifests, func(a, b v1.Descriptor) int { return strings.Compare(a.Digest.String(), b.Digest.String()) })
+	from, _ := strconv.Atoi(req.URL.Query().Get("from"))
+	end := min(from+r.opt.Page, len(all.Manifests))
+	if end < len(all.Manifests) {
+		w.Header().Set("Link", fmt.Sprintf(`<%s?from=%d>; rel="next"`, req.URL.Path, end))
+	}
+	all.Manifests = all.Manifests[from:end]
+	w.Header().Set("Content-Type", rec.Header().Get("Content-Type"))
+	json.NewEncoder(w).Encode(all)
 }
 
 func (r *Registry) record(repo, ref string, body []byte) {
