@@ -4,7 +4,7 @@ SHELL := /bin/bash
 export CGO_ENABLED := 0
 export GOFLAGS := -trimpath -buildvcs=false
 FORGE := bin/forge
-SOURCES := $(shell find cmd internal -name '*.go' -o -name '*.json' -o -name '*.zst' | sort) go.mod go.sum
+SOURCES := $(shell find cmd internal templates -name '*.go' -o -name '*.json' -o -name '*.zst' | sort) go.mod go.sum
 
 .PHONY: help build generate check test interop demo bench fuzz clean
 

@@ -45,13 +45,13 @@ func run(ctx context.Context, e *env, args []string) int {
 	root.SetErr(e.stderr)
 	running := false
 	markRunning(root, &running)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	if err != nil && !running {
-		err = usageError{err} // found by cobra: unknown command, missing flag
+		err = usageError{err} // found by cobra: unknown command, unknown flag
 	}
 	if err != nil {
 		e.reportFindings(err)
-		report(e.stderr, ctx, err)
+		report(e.stderr, ctx, cmd.CommandPath(), err)
 	}
 	return exitCode(ctx, err)
 }
@@ -108,9 +108,9 @@ signed package archives, built bit for bit reproducibly by BuildKit, with an SBO
 provenance and signatures that cosign and others accept.
 
 Start with:
-  forge validate templates/debian      check the templates
-  forge lock templates/debian          pin every package
-  forge build templates/debian -o out  build the images
+  forge init images          a first template
+  forge lock images          pin every package
+  forge build images -o out  build the images
 ` + exitTable,
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -119,8 +119,9 @@ Start with:
 		},
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usageError{fmt.Errorf("%w (see `%s --help`)", err, cmd.CommandPath())}
+		return usageError{err}
 	})
+	root.SetUsageTemplate(root.UsageTemplate() + "{{if .HasParent}}" + exitTable + "{{end}}")
 	flags := root.PersistentFlags()
 	flags.StringVar(&e.format, "format", "text", "output `FORMAT`: text or json")
 	flags.BoolVarP(&e.quiet, "quiet", "q", false, "print results and errors only")
@@ -134,7 +135,7 @@ Start with:
 	root.SetHelpCommandGroupID("more")
 	root.SetCompletionCommandGroupID("more")
 	root.AddCommand(
-		newValidate(e), newFmt(e), newLock(e), newBuild(e), newPublish(e), newKeys(e),
+		newInit(e), newValidate(e), newFmt(e), newLock(e), newBuild(e), newPublish(e), newKeys(e),
 		newVerify(e), newInspect(e), newSelftest(e),
 		newEngine(e), newVersion(e), newDocs(e),
 	)
@@ -185,6 +186,30 @@ func firstOf(texts ...string) string {
 		}
 	}
 	return ""
+}
+
+// needFlags refuses a command line that lacks one of the flags.
+func needFlags(cmd *cobra.Command, names ...string) error {
+	for _, n := range names {
+		if !cmd.Flags().Changed(n) {
+			return usageError{fmt.Errorf("%s needs --%s", cmd.CommandPath(), strings.Join(names, " and --"))}
+		}
+	}
+	return nil
+}
+
+// atMostOne refuses a command line that has more than one of the flags.
+func atMostOne(cmd *cobra.Command, names ...string) error {
+	var set []string
+	for _, n := range names {
+		if cmd.Flags().Changed(n) {
+			set = append(set, n)
+		}
+	}
+	if len(set) > 1 {
+		return usageError{fmt.Errorf("--%s cannot be used together", strings.Join(set, " and --"))}
+	}
+	return nil
 }
 
 // maxArgs is cobra.MaximumNArgs with an error that says what the command takes.
