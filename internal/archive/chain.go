@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -152,9 +153,12 @@ func (c *Client) chainLocked(ctx context.Context, a spec.Archive, r lock.Release
 	if err != nil || signed.CheckIdentity(a, r.Suite, nil, false) != nil {
 		return nil // proves nothing, perhaps because its key has expired: another release decides
 	}
-	s := &suite{archive: a, name: r.Suite, roots: roots, signed: signed}
+	s := &suite{archive: a, name: r.Suite, roots: roots, signed: signed, body: body}
 	found, err := s.locked(lockedArchs(r))
 	if err != nil {
+		return err
+	}
+	if err := checkRelease(r, found.Release); err != nil {
 		return err
 	}
 	if err := c.fetchIndexes(ctx, []Suite{found}); err != nil {
@@ -185,10 +189,25 @@ func (c *Client) chainCurrent(ctx context.Context, a spec.Archive, r lock.Releas
 	if err != nil {
 		return err
 	}
+	if found.Date == r.Date {
+		if err := checkRelease(r, found.Release); err != nil {
+			return err
+		}
+	}
 	if err := c.fetchIndexes(ctx, []Suite{found}); err != nil {
 		return err
 	}
 	return c.prove(ctx, found, some)
+}
+
+// checkRelease holds a release line of the lock to the signed release file of that hash
+// or date.
+func checkRelease(locked, signed lock.Release) error {
+	if reflect.DeepEqual(locked, signed) {
+		return nil
+	}
+	return diag.Errorf(diag.LockUnchained, "", "the release of %s in the lock (SHA-256 %s, signed by %s) is not what its signed release file says (SHA-256 %s, signed by %s)",
+		locked.Date, locked.SHA256, locked.Fingerprint, signed.SHA256, signed.Fingerprint)
 }
 
 // prove reads the indexes of a verified suite and marks the claims that stand in them.

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -13,6 +14,7 @@ import (
 	"forge/internal/build"
 	"forge/internal/debian/control"
 	"forge/internal/lock"
+	"forge/internal/spec"
 )
 
 // evidenceOf makes the evidence of a result: one piece for each image, in the result's
@@ -48,12 +50,12 @@ func (b *builder) sbom(r *build.Result, m *build.Image, packages []attest.Packag
 	}
 	return attest.SBOM(attest.SBOMInput{
 		Name: r.Name, Version: r.Version, Platform: m.Platform, Digest: m.Digest().String(),
-		Created: created, Forge: b.host.Version, Distro: b.distro(), Packages: packages,
+		Created: created, Forge: b.host.Version, Distro: distro(b.lock.Part(b.set, r.Name, m.Platform)), Packages: packages,
 	})
 }
 
 func (b *builder) provenance(r *build.Result, platforms []string, packages []attest.Package) ([]byte, error) {
-	records, err := json.Marshal(b.effects)
+	records, err := json.Marshal(effectsAmong(b.effects, packages))
 	if err != nil {
 		return nil, fmt.Errorf("marshalling script effects: %w", err)
 	}
@@ -62,12 +64,23 @@ func (b *builder) provenance(r *build.Result, platforms []string, packages []att
 	if b.host.Engine != "" {
 		kind = "remote"
 	}
+	part := b.lock.Part(b.set, r.Name, platforms...)
 	return attest.Provenance(attest.ProvenanceInput{
-		Template: r.Name, Version: r.Version, Platforms: platforms, Variables: b.lock.Variables,
-		SpecDigest: b.set.ImageDigest(r.Name), LockDigest: lock.Digest(b.lock), ScriptsDigest: hex.EncodeToString(sum[:]),
-		Packages: packages, Distro: b.distro(), Releases: b.lock.Releases,
+		Template: r.Name, Version: r.Version, Platforms: platforms, Variables: b.set.Variables,
+		SpecDigest: b.set.ImageDigest(r.Name), LockDigest: lock.Digest(part), ScriptsDigest: hex.EncodeToString(sum[:]),
+		Packages: packages, Distro: distro(part), Releases: part.Releases,
 		EngineKind: kind, EngineVersion: b.version, Forge: b.host.Version,
 	})
+}
+
+// effectsAmong gives the effects of these packages alone: what else is built at the same
+// time is no part of an image's provenance.
+func effectsAmong(effects map[string][]spec.Effect, packages []attest.Package) map[string][]spec.Effect {
+	out := map[string][]spec.Effect{}
+	for _, p := range packages {
+		out[p.SHA256] = effects[p.SHA256]
+	}
+	return out
 }
 
 // attested gives every package of an image, its ancestors' included, as the evidence
@@ -94,34 +107,37 @@ func describe(p lock.Package, c *contents, byName map[string]*contents) attest.P
 	if other := byName[c.DocOf]; len(copyright) == 0 && other != nil {
 		copyright = other.Copyright
 	}
+	stanza := stanzaOf(c.Listing.Control)
 	return attest.Package{
 		Name: p.Name, Version: p.Version, Arch: p.Arch, Source: p.Source, SourceVersion: p.SourceVersion,
 		SHA256: p.SHA256, SHA512: c.SHA512, Size: p.Size,
-		Maintainer:  controlField(c.Listing.Control, "Maintainer"),
-		Homepage:    controlField(c.Listing.Control, "Homepage"),
-		Description: controlField(c.Listing.Control, "Description"),
+		Maintainer:  unfold(stanza.Get("Maintainer")),
+		Homepage:    unfold(stanza.Get("Homepage")),
+		Description: stanza.Get("Description"),
 		Copyright:   copyright,
 		Archive:     p.Archive, PoolPath: p.Path,
-		Depends:  []string{controlField(c.Listing.Control, "Pre-Depends"), controlField(c.Listing.Control, "Depends")},
-		Provides: controlField(c.Listing.Control, "Provides"),
+		Depends:  []string{unfold(stanza.Get("Pre-Depends")), unfold(stanza.Get("Depends"))},
+		Provides: unfold(stanza.Get("Provides")),
 	}
 }
 
-// controlField gives the first line of a field of a control paragraph.
-func controlField(paragraph []byte, name string) string {
-	stanza, err := control.Parse(strings.NewReader(string(paragraph)))
+// stanzaOf reads a package's control file, which opening the package has checked.
+func stanzaOf(paragraph []byte) *control.Stanza {
+	s, err := control.Parse(bytes.NewReader(paragraph))
 	if err != nil {
-		return ""
+		return &control.Stanza{}
 	}
-	line, _, _ := strings.Cut(stanza.Get(name), "\n")
-	return line
+	return &s
 }
+
+// unfold puts a value that may go over several lines on one (Debian policy 5.1).
+func unfold(value string) string { return strings.Join(strings.Fields(value), " ") }
 
 // distro is what the image's os-release says: Debian, in the major version of the
 // first locked release of Debian.
-func (b *builder) distro() attest.Distro {
+func distro(f *lock.File) attest.Distro {
 	d := attest.Distro{ID: "debian"}
-	for _, r := range b.lock.Releases {
+	for _, r := range f.Releases {
 		if r.Version != "" {
 			d.Version, _, _ = strings.Cut(r.Version, ".")
 			d.Version, _, _ = strings.Cut(d.Version, "-")

@@ -12,6 +12,7 @@ import (
 	"forge/internal/attest/evidence"
 	"forge/internal/attest/key"
 	"forge/internal/build"
+	"forge/internal/diag"
 	"forge/internal/lock"
 	"forge/internal/registry"
 	"forge/internal/spec"
@@ -70,15 +71,28 @@ func (h *Host) Publish(ctx context.Context, set *spec.Set, f *lock.File, o Publi
 	return p.out, nil
 }
 
-// chain checks that a lock says nothing but what signed indexes and the packages
-// themselves say.
+// chain checks that a lock says nothing but what signed indexes say, and of shared
+// paths and dates what the packages themselves say.
 func (h *Host) chain(ctx context.Context, set *spec.Set, f *lock.File) error {
 	archives, err := h.archives()
 	if err != nil {
 		return err
 	}
 	h.Note("checking %d locked packages against signed indexes", countPackages(f))
-	return archives.Chain(ctx, set, f)
+	if err := archives.Chain(ctx, set, f); err != nil {
+		return err
+	}
+	again := *f
+	again.Images = slices.Clone(f.Images)
+	if err := h.settle(ctx, archives, set, &again); err != nil {
+		return err
+	}
+	for i, m := range f.Images {
+		if s := again.Images[i]; m.Created != s.Created || !slices.Equal(m.Drops, s.Drops) || !slices.Equal(m.Restore, s.Restore) {
+			return diag.Errorf(diag.LockUnchained, "", "image %q on %s: the lock's creation date, drops or restored directories are not what its packages give", m.Name, m.Platform)
+		}
+	}
+	return nil
 }
 
 func countPackages(f *lock.File) int {

@@ -397,6 +397,12 @@ func lockCases() []Case {
 		{"L5", "a package of a suite that the lock does not have", "", diag.LockUnchained, tamper(func(w *world) {
 			w.locked.Images[0].Packages[0].Suite = "sid"
 		}), chain},
+		{"L6", "a release's hash in the lock changed by hand", "", diag.LockUnchained, tamper(func(w *world) {
+			w.locked.Releases[0].SHA256 = strings.Repeat("0", 64)
+		}), chain},
+		{"L7", "a release's signer in the lock changed by hand", "", diag.LockUnchained, tamper(func(w *world) {
+			w.locked.Releases[0].Fingerprint = strings.Repeat("0", 40)
+		}), chain},
 		{"F8", "cached index damaged on disk", "", "", tamper(func(w *world) {
 			w.damage("indexes/*")
 		}), chain},
