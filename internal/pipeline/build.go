@@ -99,7 +99,7 @@ func (h *Host) builder(ctx context.Context, set *spec.Set, f *lock.File, names [
 	if err != nil {
 		return nil, err
 	}
-	b := &builder{host: h, set: set, lock: f, files: packageFiles{archives, set, f},
+	b := &builder{host: h, set: set, lock: f, files: archiveFiles(archives, set, f),
 		inputs: map[digest.Digest]lock.Package{}, urls: map[digest.Digest]spec.File{}}
 	for _, m := range f.Images {
 		for _, p := range m.Packages {
@@ -115,7 +115,7 @@ func (h *Host) builder(ctx context.Context, set *spec.Set, f *lock.File, names [
 	}
 	b.options.Open = func(ctx context.Context, d digest.Digest) (string, error) {
 		if p, ok := b.inputs[d]; ok {
-			return b.files.one(ctx, p)
+			return archives.Package(ctx, set, f, p)
 		}
 		if file, ok := b.urls[d]; ok {
 			return archives.Download(ctx, file.URL, file.SHA256)

@@ -55,20 +55,14 @@ func (h *Host) scriptsOf(ctx context.Context, files packageFiles, packages []loc
 	})
 }
 
-// packageFiles gives the verified files of locked packages from their archives, through
-// the cache.
-type packageFiles struct {
-	archives *archive.Client
-	set      *spec.Set
-	lock     *lock.File
-}
+// packageFiles gives the verified files of locked packages, by SHA-256.
+type packageFiles func(ctx context.Context, packages []lock.Package) (map[string]string, error)
 
-func (f packageFiles) one(ctx context.Context, p lock.Package) (string, error) {
-	return f.archives.Package(ctx, f.set, f.lock, p)
-}
-
-func (f packageFiles) all(ctx context.Context, packages []lock.Package) (bySHA256 map[string]string, err error) {
-	return f.archives.Packages(ctx, f.set, f.lock, packages)
+// archiveFiles gives packages' files from their archives, through the cache.
+func archiveFiles(archives *archive.Client, set *spec.Set, f *lock.File) packageFiles {
+	return func(ctx context.Context, packages []lock.Package) (map[string]string, error) {
+		return archives.Packages(ctx, set, f, packages)
+	}
 }
 
 // readAll gives what read makes of each package file, from the records in the cache
@@ -88,7 +82,7 @@ func readAll[T any](ctx context.Context, h *Host, kind string, files packageFile
 	if len(missing) == 0 {
 		return out, nil
 	}
-	names, err := files.all(ctx, missing)
+	names, err := files(ctx, missing)
 	if err != nil {
 		return nil, err
 	}

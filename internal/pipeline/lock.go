@@ -74,7 +74,7 @@ func keepExpected(old, now *lock.File) []lock.Expected {
 // a path of two packages, directories that packages disagree about, the creation date,
 // and whether each maintainer script has a record.
 func (h *Host) settle(ctx context.Context, archives *archive.Client, set *spec.Set, f *lock.File) error {
-	files := packageFiles{archives, set, f}
+	files := archiveFiles(archives, set, f)
 	var everything []lock.Package
 	for _, m := range f.Images {
 		everything = append(everything, m.Packages...)
@@ -126,7 +126,7 @@ func settleImage(m *lock.Image, all []*contents, stated []spec.Directory) error 
 // replaces tells whether the Replaces field of package by covers package of (Debian
 // policy 7.6.1).
 func replaces(by, of *rootfs.Listing) bool {
-	groups, err := dependency.Parse(controlField(by.Control, "Replaces"))
+	groups, err := dependency.Parse(unfold(stanzaOf(by.Control).Get("Replaces")))
 	if err != nil {
 		return false
 	}
