@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"forge/internal/diag"
+	"forge/internal/spec"
 )
 
 // maxSize bounds a lock file: about 100,000 packages.
@@ -246,6 +247,31 @@ func WriteDir(dir string, f *File) error {
 		return diag.Errorf(diag.Disk, "", "writing the lock: %w", err)
 	}
 	return nil
+}
+
+// Part gives what of a lock goes into one image on some platforms: the pins of its
+// lineage, and the releases that those packages were chosen from. Nothing of it depends
+// on what other templates are locked beside it; therefore a release's indexes, which
+// the release's own digest vouches for, are left out, and so is what builds gave.
+func (f *File) Part(set *spec.Set, name string, platforms ...string) *File {
+	part := &File{Version: f.Version, Layout: f.Layout, Variables: f.Variables}
+	used := map[[2]string]bool{}
+	for _, m := range f.Images {
+		if !slices.Contains(platforms, m.Platform) || !inLineage(set, name, m.Name) {
+			continue
+		}
+		part.Images = append(part.Images, m)
+		for _, p := range m.Packages {
+			used[[2]string{p.Archive, p.Suite}] = true
+		}
+	}
+	for _, r := range f.Releases {
+		if used[[2]string{r.Archive, r.Suite}] {
+			r.Indexes = nil
+			part.Releases = append(part.Releases, r)
+		}
+	}
+	return part
 }
 
 // Digest is the SHA-256, in hex, of the lock without what builds gave: of what goes

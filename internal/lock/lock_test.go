@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -72,6 +73,54 @@ func TestDigestLeavesOutWhatBuildsGave(t *testing.T) {
 	without.Images[0].Groups = 2
 	if Digest(with) == Digest(without) {
 		t.Error("Digest does not depend on the images")
+	}
+}
+
+// TestPartIsOfOneImage changes a lock: what goes into the image changes its part, and
+// nothing else does.
+func TestPartIsOfOneImage(t *testing.T) {
+	hash := strings.Repeat("ab", 32)
+	set := &spec.Set{Images: []spec.Image{{Name: "static"}, {Name: "app", Parent: "static"}, {Name: "other"}, {Name: "grandchild", Parent: "app"}}}
+	lock := func() *File {
+		f := sample()
+		f.Releases = append(f.Releases, Release{Archive: "debian", Suite: "trixie-updates", SHA256: hash}, Release{Archive: "own", Suite: "trixie", SHA256: hash})
+		for _, name := range []string{"app", "other", "grandchild"} {
+			f.Images = append(f.Images, Image{Name: name, Platform: "linux/amd64", Groups: 1, Packages: []Package{pin(name, "1", hash)}})
+		}
+		f.Find("other", "linux/amd64").Packages[0].Suite = "trixie-updates"
+		return f
+	}
+	digest := func(change func(*File)) string {
+		f := lock()
+		change(f)
+		return Digest(f.Part(set, "app", "linux/amd64"))
+	}
+	same := digest(func(*File) {})
+	for name, c := range map[string]struct {
+		change func(*File)
+		moves  bool
+	}{
+		"own package":               {func(f *File) { f.Find("app", "linux/amd64").Packages[0].Version = "2" }, true},
+		"parent's package":          {func(f *File) { f.Find("static", "linux/amd64").Packages[0].Version = "2" }, true},
+		"own drop":                  {func(f *File) { f.Find("app", "linux/amd64").Drops = []Drop{{"app", "etc/x"}} }, true},
+		"release of a package":      {func(f *File) { f.Releases[0].Date = "2026-10-01T00:00:00Z" }, true},
+		"variables":                 {func(f *File) { f.Variables = nil }, true},
+		"order":                     {func(f *File) { slices.Reverse(f.Images); slices.Reverse(f.Releases) }, false},
+		"other platform":            {func(f *File) { f.Find("static", "linux/arm64").Groups = 2 }, false},
+		"other template":            {func(f *File) { f.Find("other", "linux/amd64").Groups = 2 }, false},
+		"child":                     {func(f *File) { f.Find("grandchild", "linux/amd64").Groups = 2 }, false},
+		"release of no package":     {func(f *File) { f.Releases[1].Date = "2026-10-01T00:00:00Z" }, false},
+		"same suite, other archive": {func(f *File) { f.Releases[2].Date = "2026-10-01T00:00:00Z" }, false},
+		"index read for another":    {func(f *File) { f.Releases[0].Indexes = append(f.Releases[0].Indexes, Index{Path: "x"}) }, false},
+		"what builds gave":          {func(f *File) { f.Expected = nil }, false},
+	} {
+		if moved := digest(c.change) != same; moved != c.moves {
+			t.Errorf("%s: the digest moves: %t, want %t", name, moved, c.moves)
+		}
+	}
+	f := lock()
+	if f.Part(set, "app", "linux/amd64"); len(f.Releases[0].Indexes) != 1 || len(f.Images) != 5 {
+		t.Error("Part changes the lock")
 	}
 }
 
