@@ -61,7 +61,7 @@ func packages() []Package {
 func sbomInput() SBOMInput {
 	return SBOMInput{
 		Name: "static", Version: "13.1.0", Platform: "linux/amd64", Digest: imageDigest,
-		Created: time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC), Forge: "0.1.0", Distro: debian, Packages: packages(),
+		Created: time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC), Forge: "0.1.0", Vendor: "Example", Distro: debian, Packages: packages(),
 	}
 }
 

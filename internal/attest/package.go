@@ -40,6 +40,12 @@ func (p *Package) purl(d Distro) string {
 	return s
 }
 
+// sourcePURL is the package URL of the source package that the binary was built from.
+func (p *Package) sourcePURL(d Distro) string {
+	return "pkg:deb/" + escape(d.ID) + "/" + escape(p.Source) + "@" + escape(p.SourceVersion) +
+		"?arch=source&distro=" + escape(d.ID+"-"+d.Version)
+}
+
 // escape percent-encodes a part of a package URL as its specification says: all but
 // letters, digits, ".-_~" and the colon. The client library leaves "+" as it is, which
 // other readers take for a space.

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -24,6 +25,7 @@ type SBOMInput struct {
 	Digest        string // of the image manifest, "sha256:<hex>"
 	Created       time.Time
 	Forge         string // forge's own version
+	Vendor        string // who the image says supplies it; "" when it does not say
 	Distro        Distro
 	Packages      []Package // all of the image, the parent's too; in any order
 }
@@ -82,6 +84,7 @@ func (in *SBOMInput) document() (*cdx.BOM, error) {
 			{Type: cdx.ComponentTypeApplication, Name: "forge", Version: in.Forge},
 		}},
 		Component: &root,
+		Supplier:  organization(in.Vendor, ""),
 		Licenses:  &cdx.Licenses{{License: &cdx.License{ID: "CC0-1.0"}}},
 	}
 	bom.Components = &components
@@ -106,19 +109,27 @@ func (in *SBOMInput) container() (cdx.Component, error) {
 		Type:       cdx.ComponentTypeContainer,
 		Name:       in.Name,
 		Version:    in.Version,
+		Supplier:   organization(in.Vendor, ""),
 		PackageURL: purl,
 		Hashes:     &[]cdx.Hash{{Algorithm: cdx.HashAlgoSHA256, Value: sum}},
 	}, nil
 }
 
-// system is the distribution; scanners take the release from it.
+// system is the distribution; scanners take the release from it. Its CPE is the one
+// under which Debian's releases are known. Packages have none: a CPE guessed from a
+// package's name would match upstream versions, which Debian's fixes make untrue.
 func (in *SBOMInput) system() cdx.Component {
-	return cdx.Component{
+	c := cdx.Component{
 		BOMRef:  "os:" + in.Distro.ID + "@" + in.Distro.Version,
 		Type:    cdx.ComponentTypeOS,
 		Name:    in.Distro.ID,
 		Version: in.Distro.Version,
 	}
+	if _, err := strconv.Atoi(in.Distro.Version); err == nil && in.Distro.ID == "debian" {
+		c.Supplier = organization("Debian", "")
+		c.CPE = "cpe:2.3:o:debian:debian_linux:" + in.Distro.Version + ".0:*:*:*:*:*:*:*"
+	}
+	return c
 }
 
 func (p *Package) component(d Distro) cdx.Component {
@@ -131,19 +142,27 @@ func (p *Package) component(d Distro) cdx.Component {
 		Description:        p.synopsis(),
 		PackageURL:         purl,
 		Hashes:             p.hashes(),
-		ExternalReferences: p.references(),
+		ExternalReferences: p.references(d),
 		Properties:         p.properties(),
 	}
-	if name, email := p.contact(); name != "" {
-		c.Supplier = &cdx.OrganizationalEntity{Name: name}
-		if email != "" {
-			c.Supplier.Contact = &[]cdx.OrganizationalContact{{Name: name, Email: email}}
-		}
-	}
+	c.Supplier = organization(p.contact())
 	if expr := licence.Expression(p.Source, p.Copyright); expr != "" {
-		c.Licenses = &cdx.Licenses{{Expression: expr}}
+		declared := cdx.LicenseAcknowledgementDeclared
+		c.Licenses = &cdx.Licenses{{Expression: expr, Acknowledgement: &declared}}
 	}
 	return c
+}
+
+// organization names somebody; nil when nobody is named.
+func organization(name, email string) *cdx.OrganizationalEntity {
+	if name == "" {
+		return nil
+	}
+	o := &cdx.OrganizationalEntity{Name: name}
+	if email != "" {
+		o.Contact = &[]cdx.OrganizationalContact{{Name: name, Email: email}}
+	}
+	return o
 }
 
 // hashes are those of the .deb: what was fetched and verified.
@@ -161,8 +180,9 @@ func (p *Package) hashes() *[]cdx.Hash {
 	return &out
 }
 
-// references names the .deb by its path in the pool, on whatever mirror.
-func (p *Package) references() *[]cdx.ExternalReference {
+// references names the .deb by its path in the pool, on whatever mirror, and the source
+// package by its package URL.
+func (p *Package) references(d Distro) *[]cdx.ExternalReference {
 	var out []cdx.ExternalReference
 	if p.PoolPath != "" {
 		out = append(out, cdx.ExternalReference{
@@ -170,11 +190,11 @@ func (p *Package) references() *[]cdx.ExternalReference {
 			Comment: "path in archive " + p.Archive, Hashes: p.hashes(),
 		})
 	}
+	out = append(out, cdx.ExternalReference{
+		Type: cdx.ERTypeSourceDistribution, URL: p.sourcePURL(d), Comment: "source package",
+	})
 	if u, err := url.Parse(p.Homepage); err == nil && u.Host != "" && (u.Scheme == "https" || u.Scheme == "http") {
 		out = append(out, cdx.ExternalReference{Type: cdx.ERTypeWebsite, URL: u.String()})
-	}
-	if out == nil {
-		return nil
 	}
 	return &out
 }

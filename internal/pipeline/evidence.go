@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"strings"
 
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"forge/internal/attest"
 	"forge/internal/attest/evidence"
 	"forge/internal/build"
@@ -50,7 +52,8 @@ func (b *builder) sbom(r *build.Result, m *build.Image, packages []attest.Packag
 	}
 	return attest.SBOM(attest.SBOMInput{
 		Name: r.Name, Version: r.Version, Platform: m.Platform, Digest: m.Digest().String(),
-		Created: created, Forge: b.host.Version, Distro: distro(b.lock.Part(b.set, r.Name, m.Platform)), Packages: packages,
+		Created: created, Forge: b.host.Version, Vendor: b.set.Image(r.Name).Config.Labels[ocispecs.AnnotationVendor],
+		Distro: distro(b.lock.Part(b.set, r.Name, m.Platform)), Packages: packages,
 	})
 }
 

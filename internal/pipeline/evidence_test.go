@@ -131,6 +131,7 @@ func TestEvidenceIsOfOneImageAlone(t *testing.T) {
 		"parent's pin":           {func(f *lock.File) { f.Find("static", "linux/amd64").Groups = 2 }, true},
 		"other template's pin":   {func(f *lock.File) { f.Find("other", "linux/amd64").Groups = 2 }, false},
 		"other archive's point":  {func(f *lock.File) { f.Releases[0].Version = "100" }, false},
+		"other archive's file":   {func(f *lock.File) { f.Releases[0].SHA256 = sumOf("newer") }, false},
 		"release of its archive": {func(f *lock.File) { f.Releases[1].SHA256 = sumOf("newer") }, true},
 	} {
 		b := world(t)
