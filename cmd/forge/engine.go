@@ -48,7 +48,10 @@ func newEngineStatus(e *env) *cobra.Command {
 				return err
 			}
 			if e.format == "json" {
-				return json.NewEncoder(e.stdout).Encode(s)
+				return json.NewEncoder(e.stdout).Encode(struct {
+					Version int `json:"version"`
+					engine.Status
+				}{1, s})
 			}
 			return showStatus(e.stdout, s)
 		},

@@ -37,7 +37,8 @@ func exitCode(ctx context.Context, err error) int {
 }
 
 // report prints an error for a person: what happened, its id, and what to do next.
-func report(w io.Writer, ctx context.Context, err error) {
+// command is the one that met it.
+func report(w io.Writer, ctx context.Context, command string, err error) {
 	var usage usageError
 	var coded *diag.Error
 	switch {
@@ -47,7 +48,7 @@ func report(w io.Writer, ctx context.Context, err error) {
 		fmt.Fprintln(w, "forge: interrupted; what was finished is kept, run the command again to go on")
 		return
 	case errors.As(err, &usage):
-		fmt.Fprintf(w, "forge: %v\n  next: see `forge help`\n", err)
+		fmt.Fprintf(w, "forge: %s\n  next: See `%s --help`.\n", clean(err.Error()), command)
 		return
 	case errors.As(err, &coded):
 		fmt.Fprintf(w, "forge: %s: %s\n", coded.ID, clean(err.Error()))

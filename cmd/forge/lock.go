@@ -43,6 +43,9 @@ alone; --update moves it to what the archives have now and shows what changes.`,
 		GroupID: "make",
 		Args:    maxArgs(1, "one directory"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := atMostOne(cmd, "check", "record", "update", "why"); err != nil {
+				return err
+			}
 			return e.lock(cmd.Context(), dirArg(args), f, cmd.Flags().Changed("update"))
 		},
 	}
@@ -54,7 +57,6 @@ alone; --update moves it to what the archives have now and shows what changes.`,
 	cmd.Flags().StringVar(&f.update, "update", "", "move to what the archives have now: all, or the named source or binary `PACKAGES`")
 	cmd.Flags().Lookup("update").NoOptDefVal = "all"
 	cmd.Flags().StringVar(&f.why, "why", "", "explain why `PACKAGE` is locked")
-	cmd.MarkFlagsMutuallyExclusive("check", "record", "update", "why")
 	return cmd
 }
 
@@ -63,21 +65,23 @@ func (e *env) lock(ctx context.Context, dir string, f lockFlags, update bool) er
 	if err != nil {
 		return err
 	}
-	old, err := lock.ReadDir(dir)
-	if id := diag.IDOf(err); err != nil && id != diag.LockMissing && (id != diag.LockVersion || f.check) {
-		return err
+	old, missing := lock.ReadDir(dir)
+	if id := diag.IDOf(missing); missing != nil && id != diag.LockMissing && (id != diag.LockVersion || f.check) {
+		return missing
 	}
 	host, err := e.host(f.engineFlags)
 	if err != nil {
 		return err
 	}
 	switch {
+	case f.why != "" && old == nil:
+		return missing
 	case f.why != "":
-		if err != nil {
-			return err
-		}
 		return e.why(old, f.why)
 	case f.check:
+		if old == nil {
+			return missing
+		}
 		return e.lockCheck(ctx, host, set, old)
 	case f.record:
 		return e.lockRecord(ctx, host, dir, set)
@@ -85,6 +89,9 @@ func (e *env) lock(ctx context.Context, dir string, f lockFlags, update bool) er
 	if old != nil && !update && old.Fresh(set) == nil {
 		e.note("The lock fits the templates. To move to newer packages: forge lock --update %s", dir)
 		return e.showChanges(nil)
+	}
+	if err := checkLocked(old, only(f.update)); err != nil {
+		return err
 	}
 	got, err := host.Resolve(ctx, set, old, pipeline.ResolveOptions{AcceptIdentity: f.accept, Only: only(f.update)})
 	if err != nil {
@@ -96,8 +103,9 @@ func (e *env) lock(ctx context.Context, dir string, f lockFlags, update bool) er
 	if err := e.showChanges(got.Changes); err != nil {
 		return err
 	}
-	if len(got.Changes) == 0 {
+	if old != nil && len(got.Changes) == 0 {
 		e.note("No package has changed.")
+		return nil
 	}
 	e.note("Next: review the change, then forge build %s", dir)
 	return nil
@@ -111,11 +119,26 @@ func only(update string) []string {
 	return strings.Split(update, ",")
 }
 
+// checkLocked refuses names that are no locked source or binary packages.
+func checkLocked(f *lock.File, names []string) error {
+	known := map[string]bool{}
+	if f != nil {
+		for _, m := range f.Images {
+			for _, p := range m.Packages {
+				known[p.Name], known[p.Source] = true, true
+			}
+		}
+	}
+	for _, n := range names {
+		if !known[n] {
+			return usageError{fmt.Errorf("--update=%s: no template has the package locked", n)}
+		}
+	}
+	return nil
+}
+
 // lockCheck compares the lock with the templates and with the archives as they are.
 func (e *env) lockCheck(ctx context.Context, host *pipeline.Host, set *spec.Set, old *lock.File) error {
-	if old == nil {
-		return diag.Errorf(diag.LockMissing, "", "there is no %s", lock.FileName)
-	}
 	if err := old.Fresh(set); err != nil {
 		return err
 	}

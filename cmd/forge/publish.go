@@ -42,6 +42,9 @@ COSIGN_PASSWORD or the terminal.`,
 		GroupID: "make",
 		Args:    maxArgs(1, "one directory"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := needFlags(cmd, "to", "key"); err != nil {
+				return err
+			}
 			return e.publish(cmd.Context(), dirArg(args), f)
 		},
 	}
@@ -51,8 +54,6 @@ COSIGN_PASSWORD or the terminal.`,
 	cmd.Flags().StringVar(&f.prefix, "to", "", "registry and path, `HOST/PATH`; the template's name follows")
 	cmd.Flags().StringVar(&f.key, "key", "", "private key `FILE` that signs the evidence")
 	cmd.Flags().StringVar(&f.format, "evidence-format", "both", "`FORM` of the evidence: both, bundle or legacy")
-	cmd.MarkFlagRequired("to")
-	cmd.MarkFlagRequired("key")
 	return cmd
 }
 

@@ -81,7 +81,15 @@ func (e *env) showSet(set *spec.Set) error {
 		if m.Parent != "" {
 			parent = " extends " + m.Parent
 		}
-		fmt.Fprintf(e.stdout, "%s %s%s: %d packages asked for, %d platforms\n", m.Name, m.Version, parent, len(m.Packages.Install), len(m.Platforms))
+		fmt.Fprintf(e.stdout, "%s %s%s: %s asked for, %s\n", m.Name, m.Version, parent, count(len(m.Packages.Install), "package"), count(len(m.Platforms), "platform"))
 	}
 	return nil
+}
+
+// count is a number of things for people.
+func count(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
 }

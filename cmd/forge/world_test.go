@@ -96,7 +96,7 @@ func (w *world) scrub(dir, text string) string {
 	return keyFingerprint.ReplaceAllString(strings.NewReplacer(pairs...).Replace(text), "$1 $$KEY")
 }
 
-var keyFingerprint = regexp.MustCompile(`(fingerprint is|key) [0-9a-f:]{40,}`)
+var keyFingerprint = regexp.MustCompile(`(fingerprint is|key) sha256:[0-9a-f]{64}`)
 
 // cmdArchive starts the archive or changes it: "archive v1". The keyring goes to the
 // family's templates.
@@ -179,17 +179,19 @@ func cmdJSON(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// cmdEdit replaces the first match of a regular expression in a file.
+// cmdEdit replaces the first match of a regular expression in a file. In the
+// replacement @1 stands for the first group.
 func cmdEdit(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 3 {
 		ts.Fatalf("usage: edit FILE REGEXP REPLACEMENT")
 	}
 	text := ts.ReadFile(args[0])
-	match := regexp.MustCompile(args[1]).FindStringIndex(text)
+	pattern := regexp.MustCompile(args[1])
+	match := pattern.FindStringSubmatchIndex(text)
 	if match == nil {
 		ts.Fatalf("nothing in %s matches %q", args[0], args[1])
 	}
-	text = text[:match[0]] + args[2] + text[match[1]:]
+	text = string(pattern.ExpandString([]byte(text[:match[0]]), strings.ReplaceAll(args[2], "@", "$"), text, match)) + text[match[1]:]
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o644))
 }
 

@@ -33,11 +33,16 @@ func Load(dir string, vars, varFiles []string) (*spec.Set, diag.List, error) {
 	for _, name := range varFiles {
 		data, err := hclconf.ReadFile(os.DirFS(filepath.Dir(name)), filepath.Base(name), maxVarFile)
 		if err != nil {
-			return nil, nil, diag.Errorf(diag.Usage, "", "reading --var-file: %w", err)
+			return nil, nil, diag.Errorf(diag.Usage, "Name a file of variables, in HCL or JSON.", "reading --var-file: %w", err)
 		}
 		in.VarFiles = append(in.VarFiles, hclconf.File{Name: name, Data: data})
 	}
 	set, list := template.Load(root.FS(), in)
+	for i, f := range list {
+		if ok, _ := filepath.Match(template.Pattern, f.Range.File); ok {
+			list[i].Range.File = filepath.Join(dir, f.Range.File)
+		}
+	}
 	if list.HasErrors() {
 		return nil, nil, &diag.Findings{List: list, Exit: diag.ExitUsage}
 	}
