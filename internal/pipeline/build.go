@@ -11,6 +11,7 @@ import (
 	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/client"
 	digest "github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
 
 	"forge/internal/build"
 	"forge/internal/build/engine"
@@ -38,7 +39,7 @@ func (b *builder) build(ctx context.Context, names, onPlatforms []string) ([]*bu
 	if len(targets) == 0 {
 		return nil, diag.Errorf(diag.Usage, "", "no template is for %s", strings.Join(onPlatforms, " or "))
 	}
-	if err := b.readEffects(ctx, targets); err != nil {
+	if err := b.prepare(ctx, targets); err != nil {
 		return nil, err
 	}
 	var graphs []*build.Graph
@@ -86,7 +87,7 @@ type builder struct {
 	effects map[string][]spec.Effect // by package SHA-256
 }
 
-// builder connects what a build needs, after checking that the lock is fresh for the
+// builder gathers what a build needs, after checking that the lock is fresh for the
 // named images.
 func (h *Host) builder(ctx context.Context, set *spec.Set, f *lock.File, names []string) (*builder, error) {
 	if err := checkNames(set, names); err != nil {
@@ -125,17 +126,28 @@ func (h *Host) builder(ctx context.Context, set *spec.Set, f *lock.File, names [
 	if b.options.Store, err = build.OpenStore(filepath.Join(h.Cache, "layers")); err != nil {
 		return nil, err
 	}
-	if b.options.Engine, err = h.dial(ctx); err != nil {
-		return nil, err
-	}
-	if err := b.ask(ctx); err != nil {
-		b.close()
-		return nil, err
-	}
 	return b, nil
 }
 
-func (b *builder) close() { b.options.Engine.Close() }
+// close ends the connection to the engine, where one was made.
+func (b *builder) close() {
+	if b.options.Engine != nil {
+		b.options.Engine.Close()
+	}
+}
+
+// prepare connects to the engine while the packages of the targets are fetched and read.
+func (b *builder) prepare(ctx context.Context, targets []target) error {
+	group, reading := errgroup.WithContext(ctx)
+	group.Go(func() (err error) {
+		if b.options.Engine, err = b.host.dial(ctx); err != nil { // outlives the group
+			return err
+		}
+		return b.ask(ctx)
+	})
+	group.Go(func() error { return b.readEffects(reading, targets) })
+	return group.Wait()
+}
 
 // dial connects to the engine, starting the embedded one where it is needed.
 func (h *Host) dial(ctx context.Context) (*client.Client, error) {

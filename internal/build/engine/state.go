@@ -115,10 +115,7 @@ func openCaches(dir string) error {
 			return err
 		}
 	}
-	if err := os.WriteFile(dirty, nil, 0o600); err != nil {
-		return err
-	}
-	if err := syncFS(dir); err != nil {
+	if err := writeMark(dirty); err != nil {
 		return err
 	}
 	old, err := filepath.Glob(filepath.Join(dir, trashName+"*"))
@@ -131,6 +128,22 @@ func openCaches(dir string) error {
 		}
 	}()
 	return nil
+}
+
+// writeMark makes an empty file that a crash leaves in place.
+func writeMark(name string) error {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	d, err := os.Open(filepath.Dir(name))
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 func discardCaches(dir string) error {
