@@ -5,8 +5,6 @@ import (
 	"context"
 	"crypto/sha512"
 	"encoding/hex"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -25,7 +23,7 @@ import (
 )
 
 // contentsVersion names the form of the cached records; another form, another folder.
-const contentsVersion = "v1"
+const contentsVersion = "v2"
 
 // maxCopyright bounds one copyright file, in bytes.
 const maxCopyright = 4 << 20
@@ -122,39 +120,6 @@ func openPackage[T any](name string, read func(*os.File, *deb.Package) (*T, erro
 		return nil, err
 	}
 	return read(f, p)
-}
-
-// readRecord reads a cached record; one that cannot be read is none.
-func readRecord[T any](name string) (*T, bool) {
-	data, err := os.ReadFile(name)
-	if err != nil {
-		return nil, false
-	}
-	v := new(T)
-	return v, json.Unmarshal(data, v) == nil
-}
-
-func writeRecord(name string, v any) error {
-	data, err := json.Marshal(v)
-	if err == nil {
-		err = os.MkdirAll(filepath.Dir(name), 0o755)
-	}
-	var tmp *os.File
-	if err == nil {
-		tmp, err = os.CreateTemp(filepath.Dir(name), ".new-*")
-	}
-	if err != nil {
-		return diag.Errorf(diag.Disk, "", "writing to the cache: %w", err)
-	}
-	defer os.Remove(tmp.Name())
-	_, err = tmp.Write(data)
-	if err = errors.Join(err, tmp.Close()); err == nil {
-		err = os.Rename(tmp.Name(), name)
-	}
-	if err != nil {
-		return diag.Errorf(diag.Disk, "", "writing to the cache: %w", err)
-	}
-	return nil
 }
 
 func readContents(f *os.File, p *deb.Package) (*contents, error) {
