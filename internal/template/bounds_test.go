@@ -88,7 +88,6 @@ func TestHostileExpressionsAreRefused(t *testing.T) {
 	}
 }
 
-
 func TestOrderOfFilesAndBlocksDoesNotMatter(t *testing.T) {
 	dir := "testdata/good/design"
 	var blocks []string
