@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -17,6 +18,7 @@ import (
 	"forge/internal/attest"
 	"forge/internal/attest/key"
 	"forge/internal/diag"
+	"forge/internal/registry/registrytest"
 )
 
 // writer gives the means of someone who can write to the repository, and holds a key.
@@ -288,4 +290,22 @@ func TestVerifyOneImage(t *testing.T) {
 	if err != nil || len(rep.Checked) != 1 || rep.Checked[0].Packages != 2 {
 		t.Errorf("Verify of one image gave %+v, %v", rep, err)
 	}
+}
+
+// TestVerifyReadsConfigsToTheirEnd swaps the config of an image for another of the same
+// length: its platform must not be believed.
+func TestVerifyReadsConfigsToTheirEnd(t *testing.T) {
+	ours, _ := keys(t)
+	b := newBench(t, true)
+	b.attach(ours, Both)
+	raw, _, err := b.client.Manifest(context.Background(), b.images[0])
+	b.ok(err)
+	m, err := parseManifest(raw)
+	b.ok(err)
+	b.index = b.images[0]
+	b.server.Add(registrytest.Fault{Method: "GET", Path: "/blobs/" + m.Config.Digest.String(), Serve: registrytest.Alter(func(_ http.Header, body []byte) []byte {
+		return bytes.Replace(body, []byte(`"os":""`), []byte(`"OS":""`), 1)
+	})})
+	_, err = b.verify(ours)
+	wantID(t, err, diag.RegistryRefused)
 }

@@ -126,16 +126,23 @@ func (v verifying) oneImage(raw []byte, d name.Digest) ([]target, error) {
 }
 
 func readConfig(ctx context.Context, c *registry.Client, repo name.Repository, m *v1.Manifest) (*v1.ConfigFile, error) {
+	if m.Config.Size > maxManifest {
+		return nil, diag.Errorf(diag.TooLarge, "", "reading config %s of %s: %d bytes are more than is read", m.Config.Digest, repo, m.Config.Size)
+	}
 	rc, err := c.Blob(ctx, repo, m.Config)
 	if err != nil {
 		return nil, err
 	}
 	defer rc.Close()
-	config, err := v1.ParseConfigFile(io.LimitReader(rc, maxManifest))
-	if err != nil && diag.IDOf(err) == "" {
-		err = diag.Errorf(diag.RegistryFault, "", "reading config %s of %s: %w", m.Config.Digest, repo, err)
+	data, err := io.ReadAll(rc) // to its end, where the digest is checked
+	if err != nil {
+		return nil, err
 	}
-	return config, err
+	config, err := v1.ParseConfigFile(bytes.NewReader(data))
+	if err != nil {
+		return nil, diag.Errorf(diag.RegistryFault, "", "reading config %s of %s: %w", m.Config.Digest, repo, err)
+	}
+	return config, nil
 }
 
 func parseIndex(data []byte) (*v1.IndexManifest, error) {
