@@ -11,8 +11,8 @@ import (
 
 func TestReferrersOfAllPagesAreListed(t *testing.T) {
 	for _, count := range []int{0, 1, 2, 3, 7} {
-		r, c := start(t, registrytest.Options{Referrers: true, Page: 2, User: "a", Password: "b"})
-		c = newClient(t, Options{Keychain: static{"a", "b"}})
+		r, _ := start(t, registrytest.Options{Referrers: true, Page: 2, User: "a", Password: "b"})
+		c := newClient(t, Options{Keychain: static{"a", "b"}})
 		repo := repoOf(t, c, r, "app")
 		l := write(t, sample(t, 1, 1))
 		d, err := c.Push(t.Context(), repo, l, PushOptions{})
