@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -37,6 +38,19 @@ var verbs = map[string]func(context.Context, *Client, name.Repository, *Layout) 
 	},
 	"referrers": func(ctx context.Context, c *Client, repo name.Repository, l *Layout) error {
 		_, err := c.Referrers(ctx, repo.Digest(l.Root.Digest.String()))
+		return err
+	},
+	"blob": func(ctx context.Context, c *Client, repo name.Repository, l *Layout) error {
+		set, err := collect(ctx, l, l.Root)
+		if err != nil {
+			return err
+		}
+		rc, err := c.Blob(ctx, repo, set.blobs[0])
+		if err != nil {
+			return err
+		}
+		defer rc.Close()
+		_, err = io.ReadAll(rc)
 		return err
 	},
 	"inspect": func(ctx context.Context, c *Client, repo name.Repository, _ *Layout) error {
@@ -99,6 +113,9 @@ func TestFaults(t *testing.T) {
 		{"R4 endless blob", "inspect", fault{Method: "GET", Path: "/blobs/", Serve: registrytest.Endless(200)}, diag.RegistryRefused, "longer"},
 		{"R7 other manifest", "confirm", fault{Method: "GET", Path: "/manifests/", Serve: altered("schemaVersion", "SchemaVersion")}, diag.RegistryRefused, "does not match"},
 		{"R7 other blob", "inspect", fault{Method: "GET", Path: "/blobs/", Serve: registrytest.Alter(flip)}, diag.RegistryRefused, ""},
+		{"R7 other blob, streamed", "blob", fault{Method: "GET", Path: "/blobs/", Serve: registrytest.Alter(flip)}, diag.RegistryRefused, "sha256"},
+		{"cut in a streamed blob", "blob", fault{Method: "GET", Path: "/blobs/", Serve: registrytest.Cut(20)}, diag.RegistryFault, "reading blob"},
+		{"404 for a streamed blob", "blob", fault{Method: "GET", Path: "/blobs/", Serve: registrytest.Status(404)}, diag.ImageNotFound, "404"},
 		{"R7 longer blob", "inspect", fault{Method: "GET", Path: "/blobs/", Serve: registrytest.Alter(longer)}, diag.RegistryRefused, ""},
 		{"R7 blob of another size", "confirm", fault{Method: "HEAD", Path: "/blobs/", Serve: sized}, diag.RegistryRefused, "descriptor says"},
 		{"R7 digest pin ignored", "push", fault{Method: "PUT", Path: "/manifests/", Serve: claims}, diag.RegistryRefused, "says it stored"},

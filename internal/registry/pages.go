@@ -22,8 +22,11 @@ const maxPages = 64
 // pages together keep to the bound of one manifest.
 func (t *wire) joinPages(req *http.Request, first *http.Response) (*http.Response, error) {
 	next, err := nextPage(req, first)
-	if err != nil || next == nil {
-		return first, err
+	if err != nil {
+		return nil, err
+	}
+	if next == nil {
+		return first, nil
 	}
 	all := v1.IndexManifest{SchemaVersion: 2, MediaType: types.OCIImageIndex, Manifests: []v1.Descriptor{}}
 	left := int64(maxManifest)
