@@ -139,8 +139,8 @@ func (b *builder) close() {
 // prepare connects to the engine while the packages of the targets are fetched and read.
 func (b *builder) prepare(ctx context.Context, targets []target) error {
 	group, reading := errgroup.WithContext(ctx)
-	group.Go(func() (err error) {
-		if b.options.Engine, err = b.host.dial(ctx); err != nil { // outlives the group
+	group.Go(func() error {
+		if err := b.dial(ctx); err != nil { // its connection outlives the group
 			return err
 		}
 		return b.ask(ctx)
@@ -253,6 +253,12 @@ func (b *builder) compare(results []*build.Result) error {
 				if err := b.options.Store.Check(m, *expected); err != nil {
 					return err
 				}
+			}
+		}
+		whole := len(r.Images) == len(b.set.Image(r.Name).Platforms)
+		if expected := b.lock.ExpectedOf(r.Name, ""); expected != nil && whole {
+			if err := r.CheckIndex(*expected); err != nil {
+				return err
 			}
 		}
 	}
