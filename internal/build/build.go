@@ -21,6 +21,7 @@ import (
 // Options say where and with what to build.
 type Options struct {
 	Engine   *client.Client
+	Blobs    string                                                              // directory where the engine's blobs can be read, by SHA-256; "": it sends them
 	Store    *Store                                                              // keeps encoded layers between builds
 	Open     func(ctx context.Context, d digest.Digest) (path string, err error) // finds a package's or fetched file's verified bytes, when the engine asks for them
 	Progress func(*client.SolveStatus)                                           // told what the engine does, one call at a time; nil: nobody

@@ -78,7 +78,7 @@ func TestStoredLayerUnpacksToItsDiffID(t *testing.T) {
 
 func writer(ctx context.Context, s *Store, layer []byte, size int64) (content.Writer, error) {
 	d := digest.FromBytes(layer)
-	return newReceiver(s, Zstd).Writer(ctx, content.WithRef("layer-"+d.String()), content.WithDescriptor(ocispecs.Descriptor{Digest: d, Size: size}))
+	return newReceiver(s, "", Zstd).Writer(ctx, content.WithRef("layer-"+d.String()), content.WithDescriptor(ocispecs.Descriptor{Digest: d, Size: size}))
 }
 
 // What an engine sends otherwise than announced leaves nothing in the store.
@@ -107,6 +107,39 @@ func TestReceiverRefuses(t *testing.T) {
 			t.Errorf("%s: error %v, want %s", test.name, err, diag.BuildFailed)
 		}
 		wantFiles(t, s.dir, 0)
+	}
+}
+
+// A layer that the engine has in a file of its own is not sent, unless the file holds
+// something else.
+func TestReceiverTakes(t *testing.T) {
+	layer := tarOf(t, "a", "b")
+	d := digest.FromBytes(layer)
+	for name, inFile := range map[string][]byte{"its bytes": layer, "other bytes": bytes.ToUpper(layer), "cut short": layer[:512]} {
+		s, blobs := openStore(t), t.TempDir()
+		if err := os.WriteFile(filepath.Join(blobs, d.Encoded()), inFile, 0o444); err != nil {
+			t.Fatal(err)
+		}
+		w, err := newReceiver(s, blobs, Zstd).Writer(t.Context(), content.WithRef("layer-"+d.String()),
+			content.WithDescriptor(ocispecs.Descriptor{Digest: d, Size: int64(len(layer))}))
+		if bytes.Equal(inFile, layer) {
+			if !errdefs.IsAlreadyExists(err) {
+				t.Errorf("%s: error %v, want already exists", name, err)
+			}
+			stored(t, s, Zstd, d)
+			continue
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if _, err := w.Write(layer); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Commit(t.Context(), int64(len(layer)), d); err != nil {
+			t.Errorf("%s, then sent: %v", name, err)
+		}
+		w.Close()
+		stored(t, s, Zstd, d)
 	}
 }
 

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/containerd/platforms"
-	"github.com/moby/buildkit/client"
 	digest "github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 
@@ -150,15 +149,18 @@ func (b *builder) prepare(ctx context.Context, targets []target) error {
 }
 
 // dial connects to the engine, starting the embedded one where it is needed.
-func (h *Host) dial(ctx context.Context) (*client.Client, error) {
-	if h.Engine != "" {
-		return engine.Dial(ctx, h.Engine, h.TLS)
+func (b *builder) dial(ctx context.Context) (err error) {
+	if b.host.Engine != "" {
+		b.options.Engine, err = engine.Dial(ctx, b.host.Engine, b.host.TLS)
+		return err
 	}
-	endpoint, err := engine.Start(ctx, h.EngineOptions())
+	endpoint, err := engine.Start(ctx, b.host.EngineOptions())
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return engine.Dial(ctx, endpoint.Address, engine.DialOptions{})
+	b.options.Blobs = endpoint.Blobs
+	b.options.Engine, err = engine.Dial(ctx, endpoint.Address, engine.DialOptions{})
+	return err
 }
 
 // EngineOptions say where the embedded engine of this host lives.

@@ -39,6 +39,7 @@ type Options struct {
 // Endpoint is a running engine.
 type Endpoint struct {
 	Address string // for Dial
+	Blobs   string // directory of the engine's content: each blob's file is named by its SHA-256
 	PID     int
 	Started bool // this call started it
 }
@@ -91,7 +92,7 @@ func Start(ctx context.Context, o Options) (*Endpoint, error) {
 		}
 		if v, err := ask(ctx, o.StateDir); err == nil && pid != 0 {
 			if v == Version(o.Version) {
-				return &Endpoint{Address: Address(o.StateDir), PID: pid, Started: started}, nil
+				return &Endpoint{Address: Address(o.StateDir), Blobs: blobDir(o.StateDir), PID: pid, Started: started}, nil
 			}
 			other = v.Revision
 			if err := signalHolder(o.StateDir, pid, retireSignal); err != nil {
@@ -107,6 +108,10 @@ func Start(ctx context.Context, o Options) (*Endpoint, error) {
 // Address is where the engine of a state directory listens, in the form Dial takes.
 func Address(stateDir string) string {
 	return "unix://" + filepath.Join(stateDir, socketName)
+}
+
+func blobDir(stateDir string) string {
+	return filepath.Join(stateDir, cacheName, contentName, blobsName)
 }
 
 // Version is what an embedded engine of this program says of itself: BuildKit's

@@ -25,6 +25,9 @@ const (
 	cacheName  = "cache" // BuildKit's state
 	tempName   = "tmp"
 	trashName  = "trash-" // caches on their way out
+
+	contentName = "content"      // in cacheName: packages and layers
+	blobsName   = "blobs/sha256" // in contentName, as containerd has it
 )
 
 const (

@@ -31,7 +31,7 @@ func newUnsyncedStore(root string) (content.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, dir := range []string{"blobs/sha256", "writing"} {
+	for _, dir := range []string{blobsName, "writing"} {
 		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
 			return nil, err
 		}
@@ -157,7 +157,7 @@ func (w *blobWriter) Commit(_ context.Context, size int64, expected digest.Diges
 	if err := w.f.Chmod(0o444); err != nil {
 		return err
 	}
-	target := filepath.Join(w.s.root, "blobs", "sha256", got.Encoded())
+	target := filepath.Join(w.s.root, blobsName, got.Encoded())
 	err := os.Link(w.f.Name(), target)
 	if errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("content %v: %w", got, errdefs.ErrAlreadyExists)

@@ -100,7 +100,7 @@ func openContainerd(ctx context.Context, root string, closer *closers) (*ctdmeta
 		return nil, "", err
 	}
 	closer.add(snapshotter.Close)
-	store, err := newUnsyncedStore(filepath.Join(root, "content"))
+	store, err := newUnsyncedStore(filepath.Join(root, contentName))
 	if err != nil {
 		return nil, "", err
 	}
