@@ -111,10 +111,15 @@ func (c *Conf) Split(known []*Schema) map[string][]*hclsyntax.Block {
 	return groups
 }
 
-// Each decodes blocks of one type. Blocks with wrong labels are reported and left out.
+// Each decodes blocks of one type. Blocks with wrong labels, and further ones of a type
+// that is there once, are reported and left out.
 func (s *Scope) Each(blocks []*hclsyntax.Block, schema *Schema) []*Block {
 	var list []*Block
 	for _, b := range s.raw(blocks, schema) {
+		if schema.Once && len(list) > 0 {
+			s.report.Errorf(b.DefRange(), fmt.Sprintf("a second `%s` block", b.Type), "The first is at %s. Put both together.", Place(list[0].Range))
+			continue
+		}
 		list = append(list, s.Decode(b, schema))
 	}
 	return list

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 
@@ -68,7 +69,12 @@ func LoadConfig(path string) (Config, error) {
 	conf := hclconf.Load(os.DirFS(filepath.Dir(path)), filepath.Base(path), hclconf.Inputs{})
 	c := Config{Mirrors: map[string][]string{}}
 	blocks := conf.Split(ConfigSchemas)
+	seen := map[string]bool{}
 	for _, b := range conf.Scope.Each(blocks["mirror"], mirrorSchema) {
+		if seen[b.Labels[0].Text] {
+			conf.Report.Errorf(b.Range, fmt.Sprintf("a second `mirror` block for %q", b.Labels[0].Text), "Put both lists of `urls` together.")
+		}
+		seen[b.Labels[0].Text] = true
 		urls := texts(b, "urls")
 		if name := b.Labels[0].Text; name == "snapshot" && len(urls) > 0 {
 			c.Snapshot = urls[0]
@@ -90,8 +96,12 @@ func LoadConfig(path string) (Config, error) {
 }
 
 func texts(b *hclconf.Block, name string) []string {
+	list, ok := b.Attrs[name]
+	if !ok {
+		return nil
+	}
 	var out []string
-	for _, item := range b.Attrs[name].Items() {
+	for _, item := range list.Items() {
 		out = append(out, item.Value.AsString())
 	}
 	return out
