@@ -76,16 +76,28 @@ func commandReference(root *cobra.Command) string {
 	var b strings.Builder
 	b.WriteString("# Commands\n\n<!-- Generated from code: go run ./cmd/forge docs docs -->\n\n")
 	fmt.Fprintf(&b, "```\n%s\n```\n\n## Flags of every command\n\n```\n%s```\n", strings.TrimSpace(root.Long), root.PersistentFlags().FlagUsages())
-	for _, cmd := range root.Commands() {
+	b.WriteString("\n## Overview\n\n| command | does |\n|---|---|\n")
+	for _, cmd := range documented(root) {
+		fmt.Fprintf(&b, "| [%s](#%s) | %s |\n", cmd.CommandPath(), strings.ReplaceAll(cmd.CommandPath(), " ", "-"), cmd.Short)
+	}
+	for _, cmd := range documented(root) {
 		writeCommand(&b, cmd)
 	}
 	return b.String()
 }
 
-func writeCommand(b *strings.Builder, cmd *cobra.Command) {
-	if cmd.Hidden || cmd.Name() == "help" || cmd.Name() == "completion" {
-		return
+// documented lists the commands below a command, parents before children.
+func documented(cmd *cobra.Command) []*cobra.Command {
+	var list []*cobra.Command
+	for _, sub := range cmd.Commands() {
+		if !sub.Hidden && sub.Name() != "help" && sub.Name() != "completion" {
+			list = append(append(list, sub), documented(sub)...)
+		}
 	}
+	return list
+}
+
+func writeCommand(b *strings.Builder, cmd *cobra.Command) {
 	fmt.Fprintf(b, "\n## %s\n\n%s.\n", cmd.CommandPath(), cmd.Short)
 	if cmd.Runnable() {
 		fmt.Fprintf(b, "\n```\n%s\n```\n", cmd.UseLine())
@@ -94,7 +106,7 @@ func writeCommand(b *strings.Builder, cmd *cobra.Command) {
 		fmt.Fprintf(b, "\n%s\n", cmd.Long)
 	}
 	if cmd.Example != "" {
-		fmt.Fprintf(b, "\n```\n%s\n```\n", cmd.Example)
+		fmt.Fprintf(b, "\n```sh\n%s\n```\n", strings.ReplaceAll(strings.TrimPrefix(cmd.Example, "  "), "\n  ", "\n"))
 	}
 	flags := cmd.LocalFlags()
 	flags.VisitAll(func(f *pflag.Flag) {
@@ -104,8 +116,5 @@ func writeCommand(b *strings.Builder, cmd *cobra.Command) {
 	})
 	if text := flags.FlagUsages(); text != "" {
 		fmt.Fprintf(b, "\n```\n%s```\n", text)
-	}
-	for _, sub := range cmd.Commands() {
-		writeCommand(b, sub)
 	}
 }

@@ -37,8 +37,8 @@ alone; --update moves it to what the archives have now and shows what changes.`,
 		Example: `  forge lock templates/debian
   forge lock --update templates/debian
   forge lock --update=openssl templates/debian
-  forge lock --check templates/debian     (for CI: exit 3 when out of date)
-  forge lock --record templates/debian    (build, and write down the digests)
+  forge lock --check templates/debian    # for CI: exit 3 when out of date
+  forge lock --record templates/debian   # build, and write down the digests
   forge lock --why zlib1g templates/debian`,
 		GroupID: "make",
 		Args:    maxArgs(1, "one directory"),
