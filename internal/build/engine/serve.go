@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"sync"
 	"syscall"
 	"time"
@@ -18,6 +19,10 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/stats"
 )
+
+// gcPercent spends memory, about 30 MB, to save a seventh of the processor time of a build in
+// the engine.
+const gcPercent = 400
 
 // drainTimeout is how long running builds may go on once the engine was told to stop.
 const drainTimeout = 10 * time.Second
@@ -70,6 +75,7 @@ func enterMapped(s settings) error {
 
 func serve(ctx context.Context, s settings, report *os.File) (err error) {
 	unix.Umask(0o022)
+	debug.SetGCPercent(gcPercent)
 	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
 		return fmt.Errorf("forbidding core dumps: %w", err)
 	}
