@@ -39,10 +39,28 @@ type receiver struct {
 
 	mu        sync.Mutex
 	documents map[digest.Digest][]byte
+	failed    error // the first fault of the store
 }
 
 func newReceiver(s *Store, blobs, encoding string) *receiver {
 	return &receiver{store: s, blobs: blobs, encoding: encoding, documents: map[digest.Digest][]byte{}}
+}
+
+// fail remembers a fault of the store, of which the engine passes on only the text.
+func (r *receiver) fail(err error) error {
+	fault := diag.Errorf(diag.Disk, "", "keeping a layer: %w", err)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.failed == nil {
+		r.failed = fault
+	}
+	return fault
+}
+
+func (r *receiver) fault() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.failed
 }
 
 // Info tells the engine what need not be sent.
@@ -186,7 +204,7 @@ func (w *blobWriter) Write(p []byte) (int, error) {
 	}
 	n, err := w.encoder.Write(p)
 	if err != nil {
-		return n, diag.Errorf(diag.Disk, "", "keeping a layer: %w", err)
+		return n, w.receiver.fail(err)
 	}
 	return n, nil
 }
@@ -204,7 +222,7 @@ func (w *blobWriter) Truncate(size int64) error {
 	}
 	tmp, err := w.receiver.store.temp()
 	if err != nil {
-		return diag.Errorf(diag.Disk, "", "keeping a layer: %w", err)
+		return w.receiver.fail(err)
 	}
 	w.tmp, w.encoded = tmp, &counter{w: tmp, hash: digest.SHA256.Hash()}
 	w.encoder, err = newEncoder(w.receiver.encoding, w.encoded)
@@ -230,7 +248,7 @@ func (w *blobWriter) Commit(_ context.Context, size int64, expected digest.Diges
 		err = w.receiver.store.keep(w.tmp, w.receiver.encoding, w.want, e)
 	}
 	if err != nil {
-		return diag.Errorf(diag.Disk, "", "keeping a layer: %w", err)
+		return w.receiver.fail(err)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package build
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -19,7 +20,7 @@ import (
 
 // Run has the engine do a graph and gives the layers, encoded, from the store. Layers
 // that the store has already are not sent again. A fault of an input comes back as the
-// caller's Open gave it; any other fault of the engine is diag.BuildFailed with the
+// caller's Open gave it, one of the store as diag.Disk; any other fault of the engine is diag.BuildFailed with the
 // last lines of what failed.
 func Run(ctx context.Context, o Options, g *Graph) ([]Layer, error) {
 	def, err := g.Definition(ctx)
@@ -49,16 +50,16 @@ func Run(ctx context.Context, o Options, g *Graph) ([]Layer, error) {
 	}, status)
 	<-done
 	if err != nil {
-		return nil, solveError(ctx, g, in, log, err)
+		return nil, solveError(ctx, g, in, out, log, err)
 	}
 	return g.collect(out, digest.Digest(resp.ExporterResponse[exptypes.ExporterImageDigestKey]))
 }
 
-func solveError(ctx context.Context, g *Graph, in *source, log *failureLog, err error) error {
+func solveError(ctx context.Context, g *Graph, in *source, out *receiver, log *failureLog, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if fault := in.fault(); fault != nil {
+	if fault := cmp.Or(in.fault(), out.fault()); fault != nil {
 		return fault
 	}
 	id, text := log.fault()

@@ -26,8 +26,9 @@ import (
 type Store struct {
 	dir string
 
-	mu   sync.Mutex
-	busy map[digest.Digest]chan struct{} // layers being received by this process
+	mu    sync.Mutex
+	busy  map[digest.Digest]chan struct{} // layers being received by this process
+	whole map[digest.Digest]bool          // blobs that this process has hashed
 }
 
 // Layer is one layer as it stands in an image.
@@ -60,7 +61,7 @@ func OpenStore(dir string) (*Store, error) {
 			return nil, diag.Errorf(diag.Disk, "", "making the layer store: %w", err)
 		}
 	}
-	return &Store{dir: dir, busy: map[digest.Digest]chan struct{}{}}, nil
+	return &Store{dir: dir, busy: map[digest.Digest]chan struct{}{}, whole: map[digest.Digest]bool{}}, nil
 }
 
 // BlobPath is where an encoded blob lies, or would lie.
@@ -83,7 +84,31 @@ func (s *Store) Find(encoding string, diffID digest.Digest) (Encoded, bool) {
 	if err != nil || !info.Mode().IsRegular() || info.Size() != e.Size || !info.ModTime().Equal(storedTime) {
 		return Encoded{}, false
 	}
-	return e, true
+	return e, s.isWhole(e.Digest)
+}
+
+// isWhole tells whether a blob is what its name says, which a failing disk may have
+// changed. A blob is hashed once a process.
+func (s *Store) isWhole(d digest.Digest) bool {
+	s.mu.Lock()
+	known := s.whole[d]
+	s.mu.Unlock()
+	if known {
+		return true
+	}
+	f, err := os.Open(s.BlobPath(d))
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	got, err := d.Algorithm().FromReader(f)
+	if err != nil || got != d {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.whole[d] = true
+	return true
 }
 
 func (s *Store) recordPath(encoding string, diffID digest.Digest) string {

@@ -229,11 +229,23 @@ func TestFindWantsTheBlob(t *testing.T) {
 			}
 			return errors.Join(os.Remove(path), os.WriteFile(path, make([]byte, info.Size()), 0o644))
 		},
+		"changed by the disk itself": func(path string) error {
+			data, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			data[len(data)/2] ^= 1
+			return errors.Join(os.Remove(path), os.WriteFile(path, data, 0o644), os.Chtimes(path, storedTime, storedTime))
+		},
 		"a link": relink,
 	} {
 		s := openStore(t)
 		l := receive(t, s, Zstd, layer, 100)
 		if err := spoil(l.Path); err != nil {
+			t.Fatal(err)
+		}
+		s, err := OpenStore(s.dir) // as the next process does
+		if err != nil {
 			t.Fatal(err)
 		}
 		if _, ok := s.Find(Zstd, l.DiffID); ok {
