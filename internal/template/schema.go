@@ -83,13 +83,13 @@ var templateSchema = &hclconf.Schema{
   }
 }
 
-template "python" {
-  for_each = { "3.12" = "3.12.8", "3.13" = "3.13.1" }
+template "tcl" {
+  for_each = { "8.6" = "8.6.1", "9.0" = "9.0.1" }
   extends  = template.static
   version  = each.value
 
   packages {
-    install = ["python${each.key}-minimal"]
+    install = ["tcl${each.key}"]
     resolve = true
   }
 }
