@@ -51,10 +51,10 @@ func (s *site) atArchive(n int) func(trap func()) {
 	}
 }
 
-// atRegistry springs the trap at the writing request after n others.
-func (s *site) atRegistry(method string, n int) func(trap func()) {
+// atRegistry springs the trap at the request of a kind after n others.
+func (s *site) atRegistry(method, path string, n int) func(trap func()) {
 	return func(trap func()) {
-		s.registry.Add(registrytest.Fault{Method: method, After: n, Serve: func(_ http.ResponseWriter, _ *http.Request, _ http.Handler, _ <-chan struct{}) {
+		s.registry.Add(registrytest.Fault{Method: method, Path: path, After: n, Serve: func(_ http.ResponseWriter, _ *http.Request, _ http.Handler, _ <-chan struct{}) {
 			trap()
 			panic(http.ErrAbortHandler)
 		}})
@@ -62,7 +62,8 @@ func (s *site) atRegistry(method string, n int) func(trap func()) {
 }
 
 func TestLockKilledAtEachRequestIsTheOldOne(t *testing.T) {
-	s := newSite(t, "")
+	t.Parallel()
+	s := newSite(t)
 	s.must("lock", "family")
 	s.check(s.publish("v2"))
 	old := s.state()
@@ -87,8 +88,9 @@ func TestLockKilledAtEachRequestIsTheOldOne(t *testing.T) {
 	s.must("lock", "--check", "family")
 }
 
-func TestPublishKilledAtEachWriteIsFinishedByARerun(t *testing.T) {
-	s := newSite(t, "base")
+func TestPublishKilledAtAWriteIsFinishedByARerun(t *testing.T) {
+	t.Parallel()
+	s := newSmallSite(t)
 	s.must("lock", "family")
 	s.must("keys", "generate", "-q")
 	publish := func() []string {
@@ -97,38 +99,44 @@ func TestPublishKilledAtEachWriteIsFinishedByARerun(t *testing.T) {
 	s.startRegistry()
 	s.must(publish()...)
 	tags := fmt.Sprint(imageTags(s.registry))
-	writes := map[string]int{}
-	for _, r := range s.registry.Requests() {
-		method, _, _ := strings.Cut(r, " ")
-		writes[method]++
-	}
-	for _, method := range []string{http.MethodPatch, http.MethodPut} {
-		if writes[method] == 0 {
-			t.Fatalf("publishing made no %s: %v", method, writes)
+	writes := s.registry.Requests()
+	for _, w := range []struct {
+		method, path string
+		every        int // blobs are many and much the same
+	}{
+		{http.MethodPut, "/manifests/", 1},
+		{http.MethodPut, "/blobs/", 5},
+		{http.MethodPatch, "/blobs/", 7},
+	} {
+		n := 0
+		for _, r := range writes {
+			if strings.HasPrefix(r, w.method+" ") && strings.Contains(r, w.path) {
+				n++
+			}
 		}
-		for n := range writes[method] {
+		if n < 8 {
+			t.Fatalf("publishing made only %d %s of %s", n, w.method, w.path)
+		}
+		for i := 0; i < n; i += w.every {
 			s.registry.Close()
 			s.startRegistry()
-			if r := s.signalled(syscall.SIGKILL, s.atRegistry(method, n), publish()...); r.code != -1 {
-				t.Fatalf("%s %d: exit code %d, want to be killed\n%s", method, n, r.code, r.stderr)
+			if r := s.signalled(syscall.SIGKILL, s.atRegistry(w.method, w.path, i), publish()...); r.code != -1 {
+				t.Fatalf("%s %d: exit code %d, want to be killed\n%s", w.method, i, r.code, r.stderr)
 			}
 			s.registry.Mend()
-			half := imageTags(s.registry)
-			if len(half) > 0 { // tags come last: what they name is whole
-				s.must("verify", s.registry.Host()+"/golden/base@"+half["1.0.0-"+short(half)], "--key", "cosign.pub")
+			if half := imageTags(s.registry); len(half) > 0 { // tags come last: what they name is whole
+				s.must("verify", s.registry.Host()+"/golden/base:"+fixedTag(half), "--key", "cosign.pub")
 			}
 			s.must(publish()...)
 			if got := fmt.Sprint(imageTags(s.registry)); got != tags {
-				t.Errorf("killed at %s %d: tags %s, want %s", method, n, got, tags)
-			}
-			whole := s.registry.State()
-			if n%4 == 0 {
-				s.must(publish()...)
-				if got := s.registry.State(); got != whole {
-					t.Errorf("killed at %s %d: a second rerun still changed the registry", method, n)
-				}
+				t.Errorf("killed at %s %d: tags %s, want %s", w.method, i, got, tags)
 			}
 		}
+	}
+	whole := s.registry.State()
+	s.must(publish()...)
+	if got := s.registry.State(); got != whole {
+		t.Errorf("a second rerun changed the registry:\n%s\nwas\n%s", got, whole)
 	}
 	s.must("verify", s.registry.Host()+"/golden/base:1.0.0", "--key", "cosign.pub")
 }
@@ -144,16 +152,19 @@ func imageTags(r *registrytest.Registry) map[string]string {
 	return tags
 }
 
-// short is what a fixed tag ends with.
-func short(tags map[string]string) string {
-	for _, digest := range tags {
-		return strings.TrimPrefix(digest, "sha256:")[:12]
+// fixedTag is the tag that never moves, which is the first.
+func fixedTag(tags map[string]string) string {
+	for name := range tags {
+		if strings.HasPrefix(name, "1.0.0-") {
+			return name
+		}
 	}
-	return ""
+	return "no fixed tag"
 }
 
 func TestInterruptedCommandsLeaveNothing(t *testing.T) {
-	s := newSite(t, "")
+	t.Parallel()
+	s := newSite(t)
 	interrupted := func(set func(func()), args ...string) {
 		t.Helper()
 		before := s.state()
@@ -181,25 +192,26 @@ func TestInterruptedCommandsLeaveNothing(t *testing.T) {
 	s.must("build", "family", "-o", "out")
 
 	s.startRegistry()
-	for n := range 12 {
-		interrupted(func(trap func()) {
-			s.registry.Mend()
-			s.registry.Add(registrytest.Fault{Method: http.MethodHead, After: 0, Serve: func(_ http.ResponseWriter, _ *http.Request, _ http.Handler, _ <-chan struct{}) {
-				trap()
-				panic(http.ErrAbortHandler)
-			}})
-		}, "publish", "family", "-q", "--to", s.registry.Host()+"/golden", "--key", "cosign.key")
-		if n > 0 {
-			break
-		}
-	}
+	publish := []string{"publish", "family", "-q", "--to", s.registry.Host() + "/golden", "--key", "cosign.key"}
+	interrupted(s.atRegistry(http.MethodHead, "", 0), publish...)
 	s.registry.Mend()
-	s.must("publish", "family", "-q", "--to", s.registry.Host()+"/golden", "--key", "cosign.key")
+	for _, n := range []int{1, 8} { // an image, and some evidence, are there already
+		if r := s.signalled(syscall.SIGINT, s.atRegistry(http.MethodPut, "/manifests/", n), publish...); r.code != 130 {
+			t.Errorf("publish interrupted at manifest %d: exit code %d, want 130\n%s", n, r.code, r.stderr)
+		}
+		if tags := imageTags(s.registry); len(tags) > 0 {
+			t.Errorf("publish interrupted at manifest %d: tags %v", n, tags)
+		}
+		s.noLeftovers()
+		s.registry.Mend()
+	}
+	s.must(publish...)
 	s.noLeftovers()
 }
 
 func TestEngineKilledDuringABuild(t *testing.T) {
-	s := newSite(t, "")
+	t.Parallel()
+	s := newSite(t)
 	s.must("lock", "family")
 	want := s.must("build", "family", "-o", "out1")
 	var status struct{ PID int }
