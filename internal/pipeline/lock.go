@@ -34,10 +34,12 @@ func (h *Host) Resolve(ctx context.Context, set *spec.Set, old *lock.File, o Res
 	if err != nil {
 		return nil, err
 	}
+	h.Note("resolving packages")
 	now, err := archives.Resolve(ctx, set, archive.ResolveOptions{Previous: old, AcceptChange: o.AcceptIdentity, Only: o.Only})
 	if err != nil {
 		return nil, err
 	}
+	h.Note("reading what %d packages ship", countPackages(now))
 	if err := h.settle(ctx, archives, set, now); err != nil {
 		return nil, err
 	}
