@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -63,6 +64,15 @@ func (e *env) build(ctx context.Context, dir string, f buildFlags) error {
 	if err != nil {
 		return err
 	}
+	alone := len(set.Images) == 1 || len(f.names) == 1
+	for _, m := range set.Images {
+		if len(f.names) > 0 && !slices.Contains(f.names, m.Name) {
+			continue
+		}
+		if err := build.CheckOutput(outputOf(f.output, m.Name, alone)); err != nil {
+			return err
+		}
+	}
 	host, err := e.host(f.engineFlags)
 	if err != nil {
 		return err
@@ -73,7 +83,8 @@ func (e *env) build(ctx context.Context, dir string, f buildFlags) error {
 	}
 	paths := make([]string, len(results))
 	for i, r := range results {
-		if paths[i], err = writeResult(ctx, r, f.output, len(set.Images) == 1 || len(f.names) == 1); err != nil {
+		paths[i] = outputOf(f.output, r.Name, alone)
+		if err := writeResult(ctx, r, paths[i]); err != nil {
 			return err
 		}
 		if f.load != "" {
@@ -85,18 +96,22 @@ func (e *env) build(ctx context.Context, dir string, f buildFlags) error {
 	return e.showBuilt(results, paths)
 }
 
-// writeResult writes one image where -o says, and gives the place; "" for no -o.
-func writeResult(ctx context.Context, r *build.Result, output string, alone bool) (string, error) {
-	if output == "" {
-		return "", nil
+// outputOf is where an image's layout goes for -o OUTPUT; "" for no -o.
+func outputOf(output, name string, alone bool) string {
+	if output == "" || alone {
+		return output
 	}
-	if !alone {
-		output = filepath.Join(output, r.Name)
+	return filepath.Join(output, name)
+}
+
+func writeResult(ctx context.Context, r *build.Result, path string) error {
+	switch {
+	case path == "":
+		return nil
+	case strings.HasSuffix(path, ".tar"):
+		return r.WriteTar(ctx, path)
 	}
-	if strings.HasSuffix(output, ".tar") {
-		return output, r.WriteTar(ctx, output)
-	}
-	return output, r.WriteLayout(ctx, output)
+	return r.WriteLayout(ctx, path)
 }
 
 type builtImage struct {

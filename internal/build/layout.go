@@ -14,6 +14,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	digest "github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
@@ -112,6 +113,27 @@ func (r *Result) WriteLayout(ctx context.Context, dir string) error {
 		return diag.Errorf(diag.Disk, "", "writing the layout: %w", err)
 	}
 	return putInPlace(tmp, dir, exists)
+}
+
+// CheckOutput tells, before anything is built, whether a layout could be written to a
+// directory or to a file that ends in .tar (or nowhere, for ""): diag.OutputInvalid where
+// something else is.
+func CheckOutput(name string) error {
+	if name == "" {
+		return nil
+	}
+	if strings.HasSuffix(name, ".tar") {
+		return replaceableFile(name)
+	}
+	_, err := replaceable(name)
+	return err
+}
+
+func replaceableFile(name string) error {
+	if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() {
+		return diag.Errorf(diag.OutputInvalid, "", "writing %q: not a regular file", name)
+	}
+	return nil
 }
 
 // replaceable tells whether dir exists, and refuses what must not be replaced.
@@ -259,8 +281,8 @@ func (r *Result) WriteTar(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() {
-		return diag.Errorf(diag.OutputInvalid, "", "writing %q: not a regular file", name)
+	if err := replaceableFile(name); err != nil {
+		return err
 	}
 	dir := filepath.Dir(name)
 	if err := os.MkdirAll(dir, 0o755); err != nil {

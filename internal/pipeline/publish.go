@@ -37,13 +37,19 @@ type Published struct {
 
 // Publish builds the named images and their evidence and brings them to a registry, in
 // an order that leaves nothing half-done under a tag: the lock is chained anew to signed
-// indexes; everything is built; images go out by digest, evidence after them; both are
-// verified from the registry; tags come last, parents before children. A rerun finishes
-// what an interrupted run began and adds nothing to what is there.
+// indexes; everything is built, and held to what packages and templates give; images go
+// out by digest, evidence after them; both are verified from the registry; tags come
+// last, parents before children. A rerun finishes what an interrupted run began and adds
+// nothing to what is there.
 func (h *Host) Publish(ctx context.Context, set *spec.Set, f *lock.File, o PublishOptions) ([]Published, error) {
 	client, err := h.Registry()
 	if err != nil {
 		return nil, err
+	}
+	for _, m := range set.Images {
+		if _, err := client.Repository(o.Prefix + "/" + m.Name); err != nil {
+			return nil, err
+		}
 	}
 	b, err := h.builder(ctx, set, f, o.Names)
 	if err != nil {
@@ -55,6 +61,10 @@ func (h *Host) Publish(ctx context.Context, set *spec.Set, f *lock.File, o Publi
 	}
 	results, err := b.build(ctx, o.Names, nil)
 	if err != nil {
+		return nil, err
+	}
+	h.Note("comparing every file of %d images with the packages and the templates", len(results))
+	if err := b.prove(ctx, results); err != nil {
 		return nil, err
 	}
 	p := publisher{host: h, client: client, builder: b, options: o}
