@@ -68,7 +68,7 @@ type Restore = spec.Directory
 // image (or of its parent) declares to replace it (Debian policy 7.6).
 type Drop struct {
 	Package string `json:"package"`
-	Path    string `json:"path"` // without the leading slash
+	Path    string `json:"path"` // absolute
 }
 
 // Package pins one package.
