@@ -95,18 +95,21 @@ func tarOf(t *testing.T, pairs ...string) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
-	for i := 0; i < len(pairs); i += 2 {
-		if err := w.WriteHeader(&tar.Header{Name: pairs[i], Mode: 0o644, Size: int64(len(pairs[i+1])), ModTime: created}); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := w.Write([]byte(pairs[i+1])); err != nil {
-			t.Fatal(err)
-		}
-	}
+	fillTar(t, w, pairs...)
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
 	return b.Bytes()
+}
+
+func fillTar(t *testing.T, w *tar.Writer, pairs ...string) {
+	t.Helper()
+	for i := 0; i < len(pairs); i += 2 {
+		h := &tar.Header{Name: pairs[i], Mode: 0o644, Size: int64(len(pairs[i+1])), ModTime: created}
+		if err := writeEntry(w, h, []byte(pairs[i+1])); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func openStore(t *testing.T) *Store {

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 
 	digest "github.com/opencontainers/go-digest"
@@ -74,42 +76,69 @@ func encodingOf(media string) string {
 // firstDifference names the first file of the new layer that the old one has not or
 // has otherwise, or else the first one that the new layer lacks.
 func firstDifference(oldPath, newPath, oldEncoding, newEncoding string) (string, error) {
-	was := map[string]string{}
-	var order []string
+	var old []pathState
 	err := eachEntry(oldPath, oldEncoding, func(name, state string) bool {
-		was[name] = state
-		order = append(order, name)
+		old = append(old, pathState{name, state})
 		return true
 	})
 	if err != nil {
 		return "", err
 	}
+	found, err := differsFrom(old, newPath, newEncoding)
+	if err == nil && found == "" {
+		found = "the order or framing of the archive, not in any file"
+	}
+	return found, err
+}
+
+// pathState is a path of a layer, as eachEntry names it, and all else about it.
+type pathState struct{ name, state string }
+
+// differsFrom names the first file of a layer that is not expected or is otherwise, or
+// else the first one that it lacks; "" where it has just what is expected, once.
+func differsFrom(expected []pathState, path, encoding string) (string, error) {
+	want := map[string]string{}
+	for _, e := range expected {
+		want[e.name] = e.state
+	}
 	found := ""
-	err = eachEntry(newPath, newEncoding, func(name, state string) bool {
-		old, ok := was[name]
-		delete(was, name)
+	err := eachEntry(path, encoding, func(name, state string) bool {
+		expected, ok := want[name]
+		delete(want, name)
 		switch {
 		case !ok:
 			found = fmt.Sprintf("/%s (not expected)", name)
-		case old != state:
-			found = fmt.Sprintf("/%s (is %s, expected %s)", name, state, old)
+		case expected != state:
+			found = fmt.Sprintf("/%s (is %s, expected %s)", name, state, expected)
 		}
 		return found == ""
 	})
 	if err != nil || found != "" {
 		return found, err
 	}
-	for _, name := range order {
-		if _, missing := was[name]; missing {
-			return fmt.Sprintf("/%s (missing)", name), nil
+	for _, e := range expected {
+		if _, missing := want[e.name]; missing {
+			return fmt.Sprintf("/%s (missing)", e.name), nil
 		}
 	}
-	return "the order or framing of the archive, not in any file", nil
+	return "", nil
 }
 
 // eachEntry calls f with each entry's name and a line that says all else about it,
 // until f returns false.
 func eachEntry(path, encoding string, f func(name, state string) bool) error {
+	return eachFile(path, encoding, func(h *tar.Header, content io.Reader) (bool, error) {
+		d, err := digest.SHA256.FromReader(content)
+		if err != nil {
+			return false, err
+		}
+		return f(strings.TrimSuffix(strings.TrimPrefix(h.Name, "./"), "/"), entryState(h, d)), nil
+	})
+}
+
+// eachFile calls f with each entry of a stored layer and its content, until f returns
+// false.
+func eachFile(path, encoding string, f func(*tar.Header, io.Reader) (more bool, err error)) error {
 	file, err := os.Open(path)
 	if err != nil {
 		return err
@@ -129,12 +158,8 @@ func eachEntry(path, encoding string, f func(name, state string) bool) error {
 		if err != nil {
 			return err
 		}
-		d, err := digest.SHA256.FromReader(archive)
-		if err != nil {
+		if more, err := f(h, archive); err != nil || !more {
 			return err
-		}
-		if !f(strings.TrimSuffix(strings.TrimPrefix(h.Name, "./"), "/"), entryState(h, d)) {
-			return nil
 		}
 	}
 }
@@ -147,8 +172,10 @@ func entryState(h *tar.Header, d digest.Digest) string {
 	if h.Typeflag == tar.TypeReg {
 		s += fmt.Sprintf(" size %d %s", h.Size, d)
 	}
-	if len(h.PAXRecords) > 0 {
-		s += fmt.Sprintf(" attributes %v", h.PAXRecords) // fmt prints maps sorted
+	for _, k := range slices.Sorted(maps.Keys(h.PAXRecords)) {
+		if k != "path" && k != "linkpath" { // the name's and target's long form
+			s += fmt.Sprintf(" attribute %s=%q", k, h.PAXRecords[k])
+		}
 	}
 	return s
 }

@@ -1,6 +1,7 @@
 package build
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
 	"crypto/sha256"
@@ -77,6 +78,18 @@ func (p pool) open(_ context.Context, d digest.Digest) (string, error) {
 // add writes a package with the given files and gives its line of the lock.
 func (p pool) add(t *testing.T, name, arch string, pairs ...string) lock.Package {
 	t.Helper()
+	return p.addTar(t, name, arch, func(w *tar.Writer) { fillTar(t, w, pairs...) })
+}
+
+// addTar does the same with the data archive that fill makes.
+func (p pool) addTar(t *testing.T, name, arch string, fill func(*tar.Writer)) lock.Package {
+	t.Helper()
+	var data bytes.Buffer
+	w := tar.NewWriter(&data)
+	fill(w)
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
 	control := fmt.Sprintf("Package: %s\nVersion: 1.0\nArchitecture: %s\nMaintainer: Example <e@example.com>\nDescription: test\n", name, arch)
 	var deb bytes.Buffer
 	deb.WriteString("!<arch>\n")
@@ -86,7 +99,7 @@ func (p pool) add(t *testing.T, name, arch string, pairs ...string) lock.Package
 	}{
 		{"debian-binary", []byte("2.0\n")},
 		{"control.tar", tarOf(t, "./control", control)},
-		{"data.tar", tarOf(t, pairs...)},
+		{"data.tar", data.Bytes()},
 	} {
 		fmt.Fprintf(&deb, "%-16s%-12d%-6d%-6d%-8s%-10d`\n", m.name, 0, 0, 0, "100644", len(m.data))
 		deb.Write(m.data)

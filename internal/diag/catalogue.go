@@ -56,6 +56,7 @@ const (
 	BuildFailed      ID = "FE404"
 	DigestDiffers    ID = "FE405"
 	OutputInvalid    ID = "FE406"
+	LayerDiffers     ID = "FE407"
 	KeyInvalid       ID = "FE501"
 	KeyPassword      ID = "FE502"
 	NoSignature      ID = "FE503"
@@ -114,6 +115,7 @@ var Catalogue = []Entry{
 	{BuildFailed, "Build failed", "BuildKit could not carry out the build.", "The engine's message is shown above.", ExitFailed},
 	{DigestDiffers, "Digest differs from the lock", "The build gave other bytes than the lock expects. Nothing was published.", "The first differing layer and file are named; compare forge and engine versions, then run `forge lock --record` if the change is wanted.", ExitFindings},
 	{OutputInvalid, "Output cannot be written there", "The output path exists and is not an OCI layout, or cannot be replaced.", "Choose another -o.", ExitUsage},
+	{LayerDiffers, "Layer is not what its inputs give", "A layer holds a file that neither the locked packages nor the template give, lacks one, or has it otherwise. The engine, or the cache, cannot be trusted. Nothing was signed or published.", "Find out who changed the engine; remove `layers` from the cache directory and use another engine.", ExitFailed},
 	{KeyInvalid, "Key not usable", "The key file cannot be read as a cosign or PEM key.", "Make a pair with `forge keys generate`.", ExitUsage},
 	{KeyPassword, "Wrong key password", "The private key could not be decrypted.", "Set COSIGN_PASSWORD or type the password at the prompt.", ExitUsage},
 	{NoSignature, "No signature", "The image has no signature.", "Publish it with `forge publish`, or check the reference.", ExitFindings},

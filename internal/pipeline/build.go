@@ -17,6 +17,7 @@ import (
 	"forge/internal/build/helper"
 	"forge/internal/diag"
 	"forge/internal/lock"
+	"forge/internal/rootfs"
 	"forge/internal/spec"
 )
 
@@ -43,12 +44,9 @@ func (b *builder) build(ctx context.Context, names, onPlatforms []string) ([]*bu
 	}
 	var graphs []*build.Graph
 	for _, t := range targets {
-		g, err := build.NewGraph(build.Input{
-			Set: b.set, Lock: b.lock, Image: t.name, Platform: t.platform,
-			Engine: b.runs, Helper: b.helper, Effects: b.effects,
-		})
+		g, err := b.graph(t)
 		if err != nil {
-			return nil, fmt.Errorf("image %q on %s: %w", t.name, t.platform, err)
+			return nil, err
 		}
 		graphs = append(graphs, g)
 	}
@@ -60,6 +58,17 @@ func (b *builder) build(ctx context.Context, names, onPlatforms []string) ([]*bu
 		return nil, err
 	}
 	return results, b.compare(results)
+}
+
+func (b *builder) graph(t target) (*build.Graph, error) {
+	g, err := build.NewGraph(build.Input{
+		Set: b.set, Lock: b.lock, Image: t.name, Platform: t.platform,
+		Engine: b.runs, Helper: b.helper, Effects: b.effects,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("image %q on %s: %w", t.name, t.platform, err)
+	}
+	return g, nil
 }
 
 func checkNames(set *spec.Set, names []string) error {
@@ -260,6 +269,33 @@ func (b *builder) compare(results []*build.Result) error {
 		whole := len(r.Images) == len(b.set.Image(r.Name).Platforms)
 		if expected := b.lock.ExpectedOf(r.Name, ""); expected != nil && whole {
 			if err := r.CheckIndex(*expected); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// prove holds every layer of the results, path by path, to what the locked packages and
+// the templates give: an engine's word alone is never signed.
+func (b *builder) prove(ctx context.Context, results []*build.Result) error {
+	for _, r := range results {
+		for _, m := range r.Images {
+			t := target{r.Name, m.Platform}
+			g, err := b.graph(t)
+			if err != nil {
+				return err
+			}
+			pins := lineagePackages(b.set, b.lock, t)
+			read, err := b.host.contentsOf(ctx, b.files, pins)
+			if err != nil {
+				return err
+			}
+			listings := map[string]*rootfs.Listing{}
+			for i, p := range pins {
+				listings[p.SHA256] = read[i].Listing
+			}
+			if err := build.Prove(ctx, b.options, g, m, listings); err != nil {
 				return err
 			}
 		}
