@@ -43,6 +43,7 @@ func TestScripts(t *testing.T) {
 			"json":     cmdJSON,
 			"edit":     cmdEdit,
 			"files":    cmdFiles,
+			"graft":    cmdGraft,
 		},
 	})
 }

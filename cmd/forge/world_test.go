@@ -15,6 +15,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"forge/internal/archive/archivetest"
+	"forge/internal/lock"
 	"forge/internal/registry/registrytest"
 )
 
@@ -204,6 +205,20 @@ func cmdFiles(ts *testscript.TestScript, neg bool, args []string) {
 	list, err := listFiles(ts.MkAbs(args[0]))
 	ts.Check(err)
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(list), 0o644))
+}
+
+// cmdGraft gives the lock of one directory what the builds of another gave:
+// "graft FROM TO".
+func cmdGraft(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: graft FROM TO")
+	}
+	from, err := lock.ReadDir(ts.MkAbs(args[0]))
+	ts.Check(err)
+	to, err := lock.ReadDir(ts.MkAbs(args[1]))
+	ts.Check(err)
+	to.Expected = from.Expected
+	ts.Check(lock.WriteDir(ts.MkAbs(args[1]), to))
 }
 
 // listFiles describes every file below a directory, one a line, by name, mode and
