@@ -150,8 +150,10 @@ func groups(previous *lock.File, m lock.Image) int {
 		return 1
 	case n < 24:
 		return 2
+	case n < 40:
+		return 4
 	}
-	return 4
+	return 8
 }
 
 // universe reads the indexes of some archives, in the order of preference.
