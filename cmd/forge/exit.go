@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode"
 
 	"forge/internal/diag"
 )
@@ -52,18 +53,18 @@ func report(w io.Writer, ctx context.Context, command string, err error) {
 		return
 	case errors.As(err, &coded):
 		fmt.Fprintf(w, "forge: %s: %s\n", coded.ID, clean(err.Error()))
-		fmt.Fprintf(w, "  next: %s\n", coded.NextStep())
+		fmt.Fprintf(w, "  next: %s\n", clean(coded.NextStep()))
 	default:
 		fmt.Fprintf(w, "forge: %s\n", clean(err.Error()))
 	}
 }
 
-// clean keeps control characters of hostile input off the terminal.
+// clean keeps control and invisible characters of hostile input off the terminal.
 func clean(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r < 0x20 && r != '\n' && r != '\t' || r >= 0x7f && r < 0xa0 {
-			return '\uFFFD'
+		if r == '\n' || r == '\t' || unicode.IsGraphic(r) {
+			return r
 		}
-		return r
+		return '\uFFFD'
 	}, s)
 }

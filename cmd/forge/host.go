@@ -26,6 +26,7 @@ type engineFlags struct {
 
 func (f *engineFlags) flags(cmd *cobra.Command, e *env) {
 	cmd.Flags().StringVar(&f.address, "engine", e.getenv("BUILDKIT_HOST"), "BuildKit `ADDRESS` (unix://, tcp://, docker-container://, kube-pod://, ssh://); empty: the embedded engine (BUILDKIT_HOST)")
+	cmd.Flags().Lookup("engine").DefValue = "" // help shows no address: it may hold a password
 	cmd.Flags().StringVar(&f.tls.CA, "engine-ca", "", "`FILE` of the engine's certificate authority")
 	cmd.Flags().StringVar(&f.tls.Cert, "engine-cert", "", "`FILE` of the client certificate for the engine")
 	cmd.Flags().StringVar(&f.tls.Key, "engine-key", "", "`FILE` of the client certificate's key")

@@ -27,13 +27,17 @@ const dialTimeout = 20 * time.Second
 // answers. Addresses are unix://PATH, tcp://HOST:PORT, docker-container://NAME,
 // kube-pod://NAME and ssh://HOST. The caller closes the client.
 func Dial(ctx context.Context, address string, o DialOptions) (*client.Client, error) {
-	target, opts, err := dialTarget(address, o)
+	u, err := url.Parse(address)
+	if err != nil {
+		return nil, diag.Errorf(diag.EngineConnect, "", "the engine's address is malformed")
+	}
+	target, opts, err := dialTarget(address, u, o)
 	if err != nil {
 		return nil, err
 	}
 	c, err := client.New(ctx, target, opts...)
 	if err != nil {
-		return nil, diag.Errorf(diag.EngineConnect, "", "connecting to the engine at %s: %w", address, err)
+		return nil, diag.Errorf(diag.EngineConnect, "", "connecting to the engine at %s: %w", u.Redacted(), err)
 	}
 	answer, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
@@ -42,16 +46,12 @@ func Dial(ctx context.Context, address string, o DialOptions) (*client.Client, e
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		return nil, diag.Errorf(diag.EngineConnect, "", "connecting to the engine at %s: %w", address, err)
+		return nil, diag.Errorf(diag.EngineConnect, "", "connecting to the engine at %s: %w", u.Redacted(), err)
 	}
 	return c, nil
 }
 
-func dialTarget(address string, o DialOptions) (string, []client.ClientOpt, error) {
-	u, err := url.Parse(address)
-	if err != nil {
-		return "", nil, diag.Errorf(diag.EngineConnect, "", "engine address %q: %w", address, err)
-	}
+func dialTarget(address string, u *url.URL, o DialOptions) (string, []client.ClientOpt, error) {
 	var opts []client.ClientOpt
 	switch u.Scheme {
 	case "unix":
@@ -68,7 +68,7 @@ func dialTarget(address string, o DialOptions) (string, []client.ClientOpt, erro
 	case "docker-container", "kube-pod", "ssh":
 	default:
 		return "", nil, diag.Errorf(diag.EngineConnect, "Use unix://, tcp://, docker-container://, kube-pod:// or ssh://.",
-			"engine address %q has an unknown scheme", address)
+			"engine address %q has an unknown scheme", u.Redacted())
 	}
 	return address, opts, nil
 }

@@ -130,10 +130,14 @@ func TestStoreKeepsOnlyWhatWasAskedFor(t *testing.T) {
 func TestDialErrors(t *testing.T) {
 	for _, address := range []string{
 		"unix://" + filepath.Join(t.TempDir(), "nobody.sock"), "unix://" + filepath.Join(t.TempDir(), socketName),
-		"gopher://x", "%", "",
+		"gopher://x", "%", "", "tcp://me:hunter2@127.0.0.1:1", "gopher://me:hunter2@x", "tcp://me:hunter2@%",
 	} {
-		if _, err := Dial(t.Context(), address, DialOptions{}); diag.IDOf(err) != diag.EngineConnect {
+		_, err := Dial(t.Context(), address, DialOptions{})
+		if diag.IDOf(err) != diag.EngineConnect {
 			t.Errorf("Dial(%q): %v, want %s", address, err, diag.EngineConnect)
+		}
+		if err != nil && strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("Dial(%q): %v tells the password", address, err)
 		}
 	}
 }
