@@ -28,6 +28,8 @@ type env struct {
 	quiet    bool
 	progress string // auto, tty, plain, quiet
 	cacheDir string
+
+	templates string // the directory that the command works on, once it is known
 }
 
 const exitTable = `
@@ -50,6 +52,7 @@ func run(ctx context.Context, e *env, args []string) int {
 		err = usageError{err} // found by cobra: unknown command, unknown flag
 	}
 	if err != nil {
+		e.nameDirectory(err)
 		e.reportFindings(err)
 		report(e.stderr, ctx, cmd.CommandPath(), err)
 	}
@@ -67,6 +70,18 @@ func markRunning(cmd *cobra.Command, running *bool) {
 	}
 	for _, sub := range cmd.Commands() {
 		markRunning(sub, running)
+	}
+}
+
+// nameDirectory completes the next step after a missing or stale lock, so that it can be
+// pasted.
+func (e *env) nameDirectory(err error) {
+	var coded *diag.Error
+	if !errors.As(err, &coded) || coded.Next != "" || e.templates == "" || e.templates == "." {
+		return
+	}
+	if coded.ID == diag.LockMissing || coded.ID == diag.LockStale {
+		coded.Next = strings.Replace(coded.NextStep(), "`forge lock`", "`forge lock "+e.templates+"`", 1)
 	}
 }
 

@@ -24,6 +24,7 @@ func (v *variables) flags(cmd *cobra.Command) {
 
 // load evaluates the templates of a directory.
 func (e *env) load(dir string, v variables) (*spec.Set, error) {
+	e.templates = dir
 	set, warnings, err := pipeline.Load(dir, v.vars, v.files)
 	if err == nil && !e.quiet {
 		diag.WriteText(e.stderr, warnings, e.color())

@@ -165,16 +165,20 @@ func eachFile(path, encoding string, f func(*tar.Header, io.Reader) (more bool, 
 }
 
 func entryState(h *tar.Header, d digest.Digest) string {
-	s := fmt.Sprintf("%c mode %04o owner %d:%d time %d", h.Typeflag, h.Mode, h.Uid, h.Gid, h.ModTime.Unix())
+	kind := map[byte]string{tar.TypeReg: "file", tar.TypeDir: "directory", tar.TypeSymlink: "symlink", tar.TypeLink: "hardlink"}[h.Typeflag]
+	if kind == "" {
+		kind = fmt.Sprintf("entry of type %q", h.Typeflag)
+	}
+	s := fmt.Sprintf("a %s, mode %04o, owner %d:%d, time %d", kind, h.Mode, h.Uid, h.Gid, h.ModTime.Unix())
 	if h.Linkname != "" {
 		s += " to " + h.Linkname
 	}
 	if h.Typeflag == tar.TypeReg {
-		s += fmt.Sprintf(" size %d %s", h.Size, d)
+		s += fmt.Sprintf(", %d bytes, %s", h.Size, d)
 	}
 	for _, k := range slices.Sorted(maps.Keys(h.PAXRecords)) {
 		if k != "path" && k != "linkpath" { // the name's and target's long form
-			s += fmt.Sprintf(" attribute %s=%q", k, h.PAXRecords[k])
+			s += fmt.Sprintf(", attribute %s=%q", k, h.PAXRecords[k])
 		}
 	}
 	return s
