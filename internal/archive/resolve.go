@@ -38,8 +38,9 @@ func (c *Client) Resolve(ctx context.Context, set *spec.Set, o ResolveOptions) (
 	for _, s := range suites {
 		out.Releases = append(out.Releases, s.Release)
 	}
+	gone := map[string]string{}
 	for _, arch := range archs {
-		r := resolver{client: c, suites: suites, arch: arch, universes: map[string]*solve.Universe{}, own: map[string][]solve.Package{}, held: held(o, "linux/"+arch)}
+		r := resolver{client: c, suites: suites, arch: arch, universes: map[string]*solve.Universe{}, own: map[string][]solve.Package{}, held: held(o, "linux/"+arch), gone: gone}
 		for _, m := range set.Images {
 			if !slices.Contains(m.Platforms, "linux/"+arch) {
 				continue
@@ -51,10 +52,28 @@ func (c *Client) Resolve(ctx context.Context, set *spec.Set, o ResolveOptions) (
 			out.Images = append(out.Images, image)
 		}
 	}
+	if err := mustMove(gone); err != nil {
+		return nil, err
+	}
 	slices.SortFunc(out.Images, func(a, b lock.Image) int {
 		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Platform, b.Platform))
 	})
 	return out, keep()
+}
+
+// mustMove is the error of packages that were to stay at a locked version which the
+// archives have dropped: all of them, so that one more command is enough.
+func mustMove(gone map[string]string) error {
+	if len(gone) == 0 {
+		return nil
+	}
+	names := slices.Sorted(maps.Keys(gone))
+	var texts []string
+	for _, name := range names {
+		texts = append(texts, gone[name])
+	}
+	return diag.Errorf(diag.Unresolvable, fmt.Sprintf("Add %q to --update.", strings.Join(names, ",")),
+		"the archives have dropped locked versions that were to stay: %s", strings.Join(texts, "; "))
 }
 
 // architectures lists Debian's names of the set's platforms, sorted.
@@ -81,6 +100,7 @@ type resolver struct {
 	universes map[string]*solve.Universe // by the archives in it
 	own       map[string][]solve.Package // image -> its packages and its ancestors'
 	held      map[string][]string        // package -> the versions that it may have
+	gone      map[string]string          // held package whose versions the archives have dropped -> what they have
 }
 
 func (r *resolver) image(ctx context.Context, set *spec.Set, m spec.Image, previous *lock.File) (lock.Image, error) {
@@ -102,8 +122,7 @@ func (r *resolver) image(ctx context.Context, set *spec.Set, m spec.Image, previ
 	all := slices.Clone(inherited)
 	for _, s := range chosen {
 		if v := r.held[s.Name]; v != nil && !slices.Contains(v, s.Version) {
-			return out, diag.Errorf(diag.Unresolvable, fmt.Sprintf("Add %q to --update.", s.Name),
-				"package %s is to stay at the locked version %s, but the archives have only %s now", s.Name, strings.Join(v, " or "), s.Version)
+			r.gone[s.Name] = fmt.Sprintf("%s %s (they have %s)", s.Name, strings.Join(v, " or "), s.Version)
 		}
 		all = append(all, s.Package)
 		out.Packages = append(out.Packages, lock.Package{
