@@ -8,12 +8,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 
 	"forge/internal/diag"
 	"forge/internal/spec"
@@ -158,6 +160,7 @@ func jsonPlace(data []byte, err error) error {
 var (
 	hexDigest   = regexp.MustCompile(`^[0-9a-f]{64}$`)
 	packageName = regexp.MustCompile(`^[a-z0-9][a-z0-9+.-]*$`)
+	oneWord     = regexp.MustCompile(`^[A-Za-z0-9.+:~_-]+$`) // a version or architecture
 )
 
 // validate checks what every reader of a File relies on.
@@ -187,7 +190,7 @@ func (f *File) validate() error {
 func validatePackages(packages []Package) error {
 	seen := map[string]bool{}
 	for _, p := range packages {
-		if !packageName.MatchString(p.Name) || p.Version == "" || p.Size <= 0 {
+		if !packageName.MatchString(p.Name) || !oneWord.MatchString(p.Version) || p.Size <= 0 {
 			return fmt.Errorf("package %q %q of %d bytes is no package", p.Name, p.Version, p.Size)
 		}
 		if !hexDigest.MatchString(p.SHA256) {
@@ -208,17 +211,23 @@ func validatePackages(packages []Package) error {
 // error with id LockMissing.
 func ReadDir(dir string) (*File, error) {
 	path := filepath.Join(dir, FileName)
-	info, err := os.Stat(path)
+	// A repository may hold a pipe or a link to a device under the lock's name.
+	in, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, diag.Errorf(diag.LockMissing, "", "no %s in %q", FileName, dir)
 	}
 	if err != nil {
 		return nil, diag.Errorf(diag.Disk, "", "reading the lock: %w", err)
 	}
-	if info.Size() > maxSize {
-		return nil, diag.Errorf(diag.TooLarge, "", "reading %s: %d bytes, more than %d", FileName, info.Size(), maxSize)
+	defer in.Close()
+	info, err := in.Stat()
+	if err != nil {
+		return nil, diag.Errorf(diag.Disk, "", "reading the lock: %w", err)
 	}
-	data, err := os.ReadFile(path)
+	if !info.Mode().IsRegular() {
+		return nil, diag.Errorf(diag.LockMalformed, "", "reading %s: it is not a regular file", FileName)
+	}
+	data, err := io.ReadAll(io.LimitReader(in, maxSize+1))
 	if err != nil {
 		return nil, diag.Errorf(diag.Disk, "", "reading the lock: %w", err)
 	}
@@ -230,8 +239,10 @@ func ReadDir(dir string) (*File, error) {
 func WriteDir(dir string, f *File) error {
 	path := filepath.Join(dir, FileName)
 	data := Encode(f)
-	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, data) {
-		return nil
+	if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && info.Size() == int64(len(data)) {
+		if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, data) {
+			return nil
+		}
 	}
 	tmp, err := os.CreateTemp(dir, "."+FileName+".*")
 	if err != nil {
