@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"forge/internal/diag"
+	"forge/internal/hclconf"
 	"forge/internal/template"
 )
 
@@ -82,9 +83,12 @@ func templateFiles(path string) ([]string, error) {
 	return filepath.Glob(filepath.Join(path, template.Pattern))
 }
 
+// maxFormatted bounds a file to be formatted, in bytes.
+const maxFormatted = 8 << 20
+
 // formatFile tells whether a file is out of form, and unless check mends it.
 func formatFile(name string, check bool) (bool, diag.List, error) {
-	src, err := os.ReadFile(name)
+	src, err := hclconf.ReadFile(os.DirFS(filepath.Dir(name)), filepath.Base(name), maxFormatted)
 	if err != nil {
 		return false, nil, diag.Errorf(diag.Disk, "", "formatting: %w", err)
 	}
