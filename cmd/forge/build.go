@@ -21,6 +21,7 @@ type buildFlags struct {
 	platforms []string
 	output    string
 	load      string
+	print     string
 }
 
 func newBuild(e *env) *cobra.Command {
@@ -36,7 +37,8 @@ The lock is always enforced: a stale or missing one stops the build, and so does
 that differs from one the lock expects.`,
 		Example: `  forge build templates/debian -o out
   forge build templates/debian -t static -o static.tar
-  forge build templates/debian -t python --load docker`,
+  forge build templates/debian -t python --load docker
+  forge build templates/debian -t static --platform linux/amd64 --print=inventory`,
 		GroupID: "make",
 		Args:    maxArgs(1, "one directory"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -49,12 +51,25 @@ that differs from one the lock expects.`,
 	cmd.Flags().StringSliceVar(&f.platforms, "platform", nil, "build only these `PLATFORMS`, such as linux/arm64")
 	cmd.Flags().StringVarP(&f.output, "output", "o", "", "write OCI layouts to `PATH`")
 	cmd.Flags().StringVar(&f.load, "load", "", "hand the image for this machine to `ENGINE`: docker or podman")
+	cmd.Flags().StringVar(&f.print, "print", "", "print a `VALUE` of the build: graph (and build nothing) or inventory")
+	cmd.RegisterFlagCompletionFunc("load", cobra.FixedCompletions([]string{"docker", "podman"}, cobra.ShellCompDirectiveNoFileComp))
+	cmd.RegisterFlagCompletionFunc("print", cobra.FixedCompletions(printable, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
-func (e *env) build(ctx context.Context, dir string, f buildFlags) error {
+func (f *buildFlags) check() error {
 	if f.load != "" && f.load != "docker" && f.load != "podman" {
 		return usageError{fmt.Errorf("--load %q is not docker or podman", f.load)}
+	}
+	if f.print != "" && !slices.Contains(printable, f.print) {
+		return usageError{fmt.Errorf("--print %q: build can print graph or inventory", f.print)}
+	}
+	return nil
+}
+
+func (e *env) build(ctx context.Context, dir string, f buildFlags) error {
+	if err := f.check(); err != nil {
+		return err
 	}
 	set, err := e.load(dir, f.variables)
 	if err != nil {
@@ -77,6 +92,9 @@ func (e *env) build(ctx context.Context, dir string, f buildFlags) error {
 	if err != nil {
 		return err
 	}
+	if f.print == "graph" {
+		return e.printGraphs(ctx, host, set, locked, f)
+	}
 	results, err := host.Build(ctx, set, locked, f.names, f.platforms)
 	if err != nil {
 		return err
@@ -92,6 +110,9 @@ func (e *env) build(ctx context.Context, dir string, f buildFlags) error {
 				return err
 			}
 		}
+	}
+	if f.print == "inventory" {
+		return e.printInventories(host, results)
 	}
 	return e.showBuilt(results, paths)
 }

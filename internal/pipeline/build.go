@@ -33,8 +33,30 @@ func (h *Host) Build(ctx context.Context, set *spec.Set, f *lock.File, names, on
 	return b.build(ctx, names, onPlatforms)
 }
 
-// build makes images, parents before children.
-func (b *builder) build(ctx context.Context, names, onPlatforms []string) ([]*build.Result, error) {
+// Graphs gives what Build would have the engine do.
+func (h *Host) Graphs(ctx context.Context, set *spec.Set, f *lock.File, names, onPlatforms []string) ([]*build.Graph, error) {
+	b, err := h.builder(ctx, set, f, names)
+	if err != nil {
+		return nil, err
+	}
+	defer b.close()
+	return b.graphs(ctx, names, onPlatforms)
+}
+
+// Inventory gives what a built layer holds, as the layout program told it.
+func (h *Host) Inventory(l build.Layer) ([]rootfs.Entry, error) {
+	store, err := build.OpenStore(h.layers())
+	if err != nil {
+		return nil, err
+	}
+	return store.Inventory(l)
+}
+
+// layers is where encoded layers are kept.
+func (h *Host) layers() string { return filepath.Join(h.Cache, "layers") }
+
+// graphs prepares what is named, parents before children.
+func (b *builder) graphs(ctx context.Context, names, onPlatforms []string) ([]*build.Graph, error) {
 	targets := b.targets(names, onPlatforms)
 	if len(targets) == 0 {
 		return nil, diag.Errorf(diag.Usage, "", "no template is for %s", strings.Join(onPlatforms, " or "))
@@ -49,6 +71,15 @@ func (b *builder) build(ctx context.Context, names, onPlatforms []string) ([]*bu
 			return nil, err
 		}
 		graphs = append(graphs, g)
+	}
+	return graphs, nil
+}
+
+// build makes images, parents before children.
+func (b *builder) build(ctx context.Context, names, onPlatforms []string) ([]*build.Result, error) {
+	graphs, err := b.graphs(ctx, names, onPlatforms)
+	if err != nil {
+		return nil, err
 	}
 	display, done := b.host.Watch("building")
 	b.options.Progress = display
@@ -131,7 +162,7 @@ func (h *Host) builder(ctx context.Context, set *spec.Set, f *lock.File, names [
 		}
 		return "", fmt.Errorf("the engine asked for %s, which is no input", d)
 	}
-	if b.options.Store, err = build.OpenStore(filepath.Join(h.Cache, "layers")); err != nil {
+	if b.options.Store, err = build.OpenStore(h.layers()); err != nil {
 		return nil, err
 	}
 	return b, nil
