@@ -161,12 +161,10 @@ func (e *env) lockRecord(ctx context.Context, host *pipeline.Host, dir string, s
 	if err != nil {
 		return err
 	}
-	f.Expected = nil
-	results, err := host.Build(ctx, set, f, nil, nil)
+	results, err := host.Record(ctx, set, f)
 	if err != nil {
 		return err
 	}
-	pipeline.Record(f, results)
 	if err := lock.WriteDir(dir, f); err != nil {
 		return err
 	}

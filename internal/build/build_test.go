@@ -125,7 +125,7 @@ func openStore(t *testing.T) *Store {
 func receive(t *testing.T, s *Store, encoding string, layer []byte, chunk int) Layer {
 	t.Helper()
 	d := digest.FromBytes(layer)
-	w, err := newReceiver(s, "", encoding).Writer(t.Context(), content.WithRef("layer-"+d.String()),
+	w, err := newReceiver(s, "", encoding, 1).Writer(t.Context(), content.WithRef("layer-"+d.String()),
 		content.WithDescriptor(ocispecs.Descriptor{Digest: d, Size: int64(len(layer))}))
 	if err != nil {
 		t.Fatal(err)

@@ -24,6 +24,9 @@ import (
 const (
 	maxDocument = 8 << 20  // an engine's config or manifest
 	maxLayer    = 64 << 30 // an uncompressed layer
+
+	// An export has a config and a manifest beside its layers; some engines add others.
+	maxDocuments = 16
 )
 
 // receiver takes what the engine exports: uncompressed layers, which it encodes into
@@ -38,12 +41,24 @@ type receiver struct {
 	encoding string
 
 	mu        sync.Mutex
+	left      int // blobs that may still be announced
 	documents map[digest.Digest][]byte
 	failed    error // the first fault of the store
 }
 
-func newReceiver(s *Store, blobs, encoding string) *receiver {
-	return &receiver{store: s, blobs: blobs, encoding: encoding, documents: map[digest.Digest][]byte{}}
+// newReceiver makes a receiver of at most so many layers.
+func newReceiver(s *Store, blobs, encoding string, layers int) *receiver {
+	return &receiver{store: s, blobs: blobs, encoding: encoding, left: layers + maxDocuments, documents: map[digest.Digest][]byte{}}
+}
+
+// admit counts a blob that is about to be received.
+func (r *receiver) admit() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.left--; r.left < 0 {
+		return diag.Errorf(diag.BuildFailed, "Use another engine.", "the engine sends more blobs than the image has layers")
+	}
+	return nil
 }
 
 // fail remembers a fault of the store, of which the engine passes on only the text.
@@ -109,7 +124,11 @@ func (r *receiver) Writer(ctx context.Context, opts ...content.WriterOpt) (conte
 		w.Close()
 		return nil, fmt.Errorf("blob %s: %w", w.want, errdefs.ErrAlreadyExists)
 	}
-	if err := w.Truncate(0); err != nil {
+	err := r.admit()
+	if err == nil {
+		err = w.Truncate(0)
+	}
+	if err != nil {
 		w.Close()
 		return nil, err
 	}

@@ -27,7 +27,7 @@ func Run(ctx context.Context, o Options, g *Graph) ([]Layer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("marshalling the graph of %q: %w", g.Image.Name, err)
 	}
-	in, out := newSource(g, o.Open), newReceiver(o.Store, o.Blobs, g.Image.Compression)
+	in, out := newSource(g, o.Open), newReceiver(o.Store, o.Blobs, g.Image.Compression, 2*len(g.Layers))
 	log := newFailureLog()
 	status := make(chan *client.SolveStatus)
 	done := make(chan struct{})

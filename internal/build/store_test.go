@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -78,7 +79,7 @@ func TestStoredLayerUnpacksToItsDiffID(t *testing.T) {
 
 func writer(ctx context.Context, s *Store, layer []byte, size int64) (content.Writer, error) {
 	d := digest.FromBytes(layer)
-	return newReceiver(s, "", Zstd).Writer(ctx, content.WithRef("layer-"+d.String()), content.WithDescriptor(ocispecs.Descriptor{Digest: d, Size: size}))
+	return newReceiver(s, "", Zstd, 1).Writer(ctx, content.WithRef("layer-"+d.String()), content.WithDescriptor(ocispecs.Descriptor{Digest: d, Size: size}))
 }
 
 // What an engine sends otherwise than announced leaves nothing in the store.
@@ -120,7 +121,7 @@ func TestReceiverTakes(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(blobs, d.Encoded()), inFile, 0o444); err != nil {
 			t.Fatal(err)
 		}
-		w, err := newReceiver(s, blobs, Zstd).Writer(t.Context(), content.WithRef("layer-"+d.String()),
+		w, err := newReceiver(s, blobs, Zstd, 1).Writer(t.Context(), content.WithRef("layer-"+d.String()),
 			content.WithDescriptor(ocispecs.Descriptor{Digest: d, Size: int64(len(layer))}))
 		if bytes.Equal(inFile, layer) {
 			if !errdefs.IsAlreadyExists(err) {
@@ -321,5 +322,30 @@ func TestSourceServesOnlyInputs(t *testing.T) {
 	}
 	if _, err := s.Info(t.Context(), missing); err == nil || s.fault() != error(gone) {
 		t.Errorf("fault %v, want %v", s.fault(), gone)
+	}
+}
+
+// TestReceiverTakesNoMoreThanAnImageHas: an engine that announces blobs without end is
+// stopped.
+func TestReceiverTakesNoMoreThanAnImageHas(t *testing.T) {
+	s, err := OpenStore(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newReceiver(s, "", Zstd, 2)
+	for i := range 2 + maxDocuments + 1 {
+		data := fmt.Append(nil, "document ", i)
+		w, err := r.Writer(t.Context(), content.WithRef("config-"+digest.FromBytes(data).String()),
+			content.WithDescriptor(ocispecs.Descriptor{Digest: digest.FromBytes(data), Size: int64(len(data))}))
+		if i == 2+maxDocuments {
+			if diag.IDOf(err) != diag.BuildFailed {
+				t.Errorf("blob %d: %v, want %s", i+1, err, diag.BuildFailed)
+			}
+			return
+		}
+		if err != nil {
+			t.Fatalf("blob %d: %v", i+1, err)
+		}
+		w.Close()
 	}
 }

@@ -168,6 +168,7 @@ func WriteChanges(w io.Writer, changes []Change) {
 }
 
 func (c Change) text() string {
+	c.Name, c.Old, c.New, c.Suite = diag.Escape(c.Name), diag.Escape(c.Old), diag.Escape(c.New), diag.Escape(c.Suite)
 	switch c.Kind {
 	case "added":
 		return fmt.Sprintf("+ %s %s  (%s)", c.Name, c.New, c.Suite)

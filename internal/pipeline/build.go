@@ -334,8 +334,28 @@ func (b *builder) prove(ctx context.Context, results []*build.Result) error {
 	return nil
 }
 
-// Record puts what a build gave into the lock.
-func Record(f *lock.File, results []*build.Result) {
+// Record builds every image of a lock, holds each layer to its packages and templates,
+// and puts the digests into the lock as expected, in place of those that were there.
+func (h *Host) Record(ctx context.Context, set *spec.Set, f *lock.File) ([]*build.Result, error) {
+	f.Expected = nil
+	b, err := h.builder(ctx, set, f, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer b.close()
+	results, err := b.build(ctx, nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.prove(ctx, results); err != nil {
+		return nil, err
+	}
+	record(f, results)
+	return results, nil
+}
+
+// record puts what a build gave into the lock.
+func record(f *lock.File, results []*build.Result) {
 	for _, r := range results {
 		f.Expected = slices.DeleteFunc(f.Expected, func(e lock.Expected) bool { return e.Name == r.Name })
 		f.Expected = append(f.Expected, lock.Expected{Name: r.Name, Manifest: r.Digest().String()})

@@ -2,12 +2,15 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"forge/internal/archive"
 	"forge/internal/debian/dependency"
+	"forge/internal/diag"
 	"forge/internal/effect"
 	"forge/internal/lock"
 	"forge/internal/rootfs"
@@ -150,12 +153,38 @@ func (h *Host) effectsOf(ctx context.Context, files packageFiles, set *spec.Set,
 		return nil, err
 	}
 	out := map[string][]spec.Effect{}
+	var unknown []error
 	for i, p := range packages {
 		matched, err := effect.Match(p.Name, read[i].Scripts, set.Scripts)
+		if diag.IDOf(err) == diag.UnknownScript {
+			unknown = append(unknown, err)
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
 		out[p.SHA256] = matched
 	}
-	return out, nil
+	return out, unknownScripts(unknown)
+}
+
+// unknownScripts makes one error of those of several packages, so that one round of
+// reviewing is enough.
+func unknownScripts(all []error) error {
+	if len(all) < 2 {
+		return errors.Join(all...)
+	}
+	var texts, blocks []string
+	for _, err := range all {
+		var coded *diag.Error
+		if errors.As(err, &coded) && !slices.Contains(texts, coded.Error()) {
+			texts = append(texts, coded.Error())
+			block := coded.NextStep()
+			if _, code, ok := strings.Cut(block, "\n\n"); ok && len(blocks) > 0 {
+				block = code // the sentence before it stands once
+			}
+			blocks = append(blocks, block)
+		}
+	}
+	return diag.Errorf(diag.UnknownScript, strings.Join(blocks, "\n"), "%s", strings.Join(texts, "\n"))
 }

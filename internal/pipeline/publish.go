@@ -63,7 +63,7 @@ func (h *Host) Publish(ctx context.Context, set *spec.Set, f *lock.File, o Publi
 	if err != nil {
 		return nil, err
 	}
-	h.Note("comparing every file of %d images with the packages and the templates", len(results))
+	h.Note("comparing every file with the packages and the templates")
 	if err := b.prove(ctx, results); err != nil {
 		return nil, err
 	}
