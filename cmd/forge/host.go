@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"syscall"
 	"time"
 
 	"github.com/moby/buildkit/client"
@@ -39,8 +40,8 @@ func (e *env) host(f engineFlags) (*pipeline.Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(e.cacheDir, 0o755); err != nil {
-		return nil, diag.Errorf(diag.Disk, "", "making the cache directory: %w", err)
+	if err := prepareCache(e.cacheDir, os.Geteuid()); err != nil {
+		return nil, err
 	}
 	return &pipeline.Host{
 		Cache:   e.cacheDir,
@@ -57,6 +58,24 @@ func (e *env) host(f engineFlags) (*pipeline.Host, error) {
 		Fetched: e.fetched(),
 		Watch:   e.watch,
 	}, nil
+}
+
+// prepareCache makes the cache directory. What is in it is believed, so one that others
+// own or everybody may write is refused.
+func prepareCache(dir string, uid int) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return diag.Errorf(diag.Disk, "", "making the cache directory: %w", err)
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return diag.Errorf(diag.Disk, "", "examining the cache directory: %w", err)
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || int(owner.Uid) != uid || info.Mode().Perm()&0o002 != 0 {
+		return diag.Errorf(diag.Disk, "Choose a directory of your own with --cache-dir or FORGE_CACHE.",
+			"the cache directory %s belongs to another user or is writable by everybody", dir)
+	}
+	return nil
 }
 
 // configFile is the user's configuration: FORGE_CONFIG, else forge/config.hcl in the
