@@ -34,14 +34,6 @@ type Record struct {
 	Versions []string `json:"versions"` // package versions whose script it was seen in, for the reader
 }
 
-// Skipped is a maintainer script that was not run and the reason why that is right.
-type Skipped struct {
-	Package string `json:"package"`
-	Script  string `json:"script"`
-	SHA256  string `json:"sha256"`
-	Why     string `json:"why"`
-}
-
 // Records gives the compiled-in records of one package.
 func Records(pkg string) ([]Record, error) {
 	name := "records/" + pkg + ".json"
@@ -76,48 +68,34 @@ func Packages() ([]string, error) {
 // compiled-in ones. A script without a record is a diag.UnknownScript whose text lists
 // the script's commands and whose next step is the block to write.
 func Match(pkg string, scripts []deb.Script, extra []spec.Script) ([]spec.Effect, error) {
-	effects, _, err := match(pkg, scripts, extra)
-	return effects, err
-}
-
-// SkippedScripts lists every script of a package that a build does not run, with the
-// reason; it fails as Match does.
-func SkippedScripts(pkg string, scripts []deb.Script, extra []spec.Script) ([]Skipped, error) {
-	_, skipped, err := match(pkg, scripts, extra)
-	return skipped, err
-}
-
-func match(pkg string, scripts []deb.Script, extra []spec.Script) ([]spec.Effect, []Skipped, error) {
 	known, err := Records(pkg)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	candidates := slices.Clone(extra)
 	for _, r := range known {
 		candidates = append(candidates, r.Script)
 	}
 	var effects []spec.Effect
-	var skipped []Skipped
 	for _, s := range inOrder(scripts) {
-		digest := digestOf(s.Data)
-		why := harmless(s)
-		if why == "" {
-			i := slices.IndexFunc(candidates, func(c spec.Script) bool {
-				return c.Package == pkg && c.Script == s.Name && c.SHA256 == digest
-			})
-			if i < 0 {
-				return nil, nil, unknown(pkg, s, digest)
-			}
-			for _, e := range candidates[i].Effects {
-				if err := rootfs.CheckEffect(e); err != nil {
-					return nil, nil, fmt.Errorf("record of package %q, script %q: %w", pkg, s.Name, err)
-				}
-			}
-			effects, why = append(effects, candidates[i].Effects...), candidates[i].Why
+		if harmless(s) {
+			continue
 		}
-		skipped = append(skipped, Skipped{pkg, s.Name, digest, why})
+		digest := digestOf(s.Data)
+		i := slices.IndexFunc(candidates, func(c spec.Script) bool {
+			return c.Package == pkg && c.Script == s.Name && c.SHA256 == digest
+		})
+		if i < 0 {
+			return nil, unknown(pkg, s, digest)
+		}
+		for _, e := range candidates[i].Effects {
+			if err := rootfs.CheckEffect(e); err != nil {
+				return nil, fmt.Errorf("record of package %q, script %q: %w", pkg, s.Name, err)
+			}
+		}
+		effects = append(effects, candidates[i].Effects...)
 	}
-	return effects, skipped, nil
+	return effects, nil
 }
 
 // order is that of a first installation; a script that is not in it does not run then.
@@ -131,17 +109,16 @@ func inOrder(scripts []deb.Script) []deb.Script {
 	return scripts
 }
 
-// harmless says why a script needs no record; "" if it needs one.
-func harmless(s deb.Script) string {
+// harmless tells whether a script needs no record: it runs only when the package is
+// removed or upgraded, or it declares triggers and no more.
+func harmless(s deb.Script) bool {
 	switch s.Name {
 	case "prerm", "postrm":
-		return "runs only when the package is removed or upgraded"
+		return true
 	case "triggers":
-		if declaresOnly(s.Data) {
-			return "declares triggers; what they would run is the interested package's postinst"
-		}
+		return declaresOnly(s.Data)
 	}
-	return ""
+	return false
 }
 
 // declaresOnly tells whether a triggers file holds nothing but deb-triggers(5)
