@@ -6,7 +6,6 @@ import (
 	"maps"
 	"path"
 	"slices"
-	"time"
 
 	"github.com/in-toto/in-toto-golang/in_toto/slsa_provenance/common"
 
@@ -31,8 +30,6 @@ type ProvenanceInput struct {
 
 	EngineKind, EngineVersion string
 	Forge                     string // forge's own version
-
-	Started, Finished time.Time // zero: not stated, so that a rebuild gives the same bytes
 }
 
 type provenance struct {
@@ -74,18 +71,12 @@ type dependencyOf struct {
 }
 
 type runDetails struct {
-	Builder  builder   `json:"builder"`
-	Metadata *metadata `json:"metadata,omitempty"`
+	Builder builder `json:"builder"`
 }
 
 type builder struct {
 	ID      string            `json:"id"`
 	Version map[string]string `json:"version"`
-}
-
-type metadata struct {
-	StartedOn  string `json:"startedOn,omitempty"`
-	FinishedOn string `json:"finishedOn,omitempty"`
 }
 
 // Provenance makes the SLSA v1 provenance predicate, as JSON on one line: every
@@ -116,8 +107,7 @@ func Provenance(in ProvenanceInput) ([]byte, error) {
 			ResolvedDependencies: deps,
 		},
 		RunDetails: runDetails{
-			Builder:  builder{ID: LocalBuilder, Version: map[string]string{"forge": in.Forge}},
-			Metadata: in.metadata(),
+			Builder: builder{ID: LocalBuilder, Version: map[string]string{"forge": in.Forge}},
 		},
 	}
 	return encode(p)
@@ -187,17 +177,4 @@ func (in *ProvenanceInput) packages() ([]dependencyOf, error) {
 		return cmp.Or(cmp.Compare(a.URI, b.URI), cmp.Compare(a.Digest["sha256"], b.Digest["sha256"]))
 	})
 	return out, nil
-}
-
-func (in *ProvenanceInput) metadata() *metadata {
-	if in.Started.IsZero() && in.Finished.IsZero() {
-		return nil
-	}
-	stamp := func(t time.Time) string {
-		if t.IsZero() {
-			return ""
-		}
-		return t.UTC().Format(time.RFC3339)
-	}
-	return &metadata{StartedOn: stamp(in.Started), FinishedOn: stamp(in.Finished)}
 }
